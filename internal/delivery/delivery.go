@@ -174,7 +174,7 @@ const (
 	Trim                    // append only the logs whose end is above the progress; progress = end
 	Duplicate               // acknowledge, append nothing
 	Hole                    // refuse: the range starts above the progress
-	Unknown                 // refuse: the lane is not known and the range does not start at 0; resume first
+	Unknown                 // refuse, resume first: the lane is not known and the range does not start at 0, or this session has not resumed it
 	Foreign                 // refuse: other bytes stand before start; copied state or a rolled-back machine
 	Fenced                  // refuse: a younger session owns the lane
 )
@@ -214,6 +214,11 @@ func Decide(p *Progress, r *Range) Action {
 	switch {
 	case r.Session < p.Session:
 		return Fenced
+	case r.Session > p.Session:
+		// A writer that has not compared its content with this progress: an
+		// answer of "duplicate" could acknowledge bytes that a copy of the
+		// agent's state had sent. After a resume the sessions are equal.
+		return Unknown
 	case r.Start > p.End:
 		return Hole
 	case r.Start == p.End && r.StartHash != 0 && p.Hash != 0 && r.StartHash != p.Hash:
