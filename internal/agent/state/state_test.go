@@ -1,0 +1,101 @@
+package state
+
+import (
+	"encoding/binary"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+
+	"logtail/internal/delivery"
+)
+
+func open(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestCommittedStateIsThereAfterReopening(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	a := Stream{
+		ID: delivery.NewStreamID(), Pipeline: "p", Path: "/a.log", Dev: 1, Inode: 2, Birth: 3, HeadLen: 9, Head: 1 << 63, Base: 7, Seen: 5,
+		Lanes: map[string]delivery.Checkpoint{"f": {Point: delivery.Point{End: 9, Hash: 1<<64 - 1, State: []byte{1}}, Incarnation: "i", AbandonedFrom: 9}},
+	}
+	b := Stream{ID: delivery.NewStreamID(), Pipeline: "p", Path: "/b.log", Pending: true}
+	if err := s.Commit(Change{Put: []Stream{a, b}, Scanned: "p", Now: 42}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(Change{Delete: []delivery.StreamID{b.ID}}); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	streams, scanned, err := open(t, dir).Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(streams) != 1 || !reflect.DeepEqual(streams[0], a) {
+		t.Errorf("got %+v, want %+v", streams, a)
+	}
+	if scanned["p"] != 42 {
+		t.Errorf("first scan of p at %d, want 42", scanned["p"])
+	}
+}
+
+func TestAForgottenPipelineIsScannedAnew(t *testing.T) {
+	s := open(t, t.TempDir())
+	if err := s.Commit(Change{Scanned: "p", Now: 42}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(Change{Forget: "p"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, scanned, err := s.Load(); err != nil || len(scanned) != 0 {
+		t.Errorf("got %v, %v", scanned, err)
+	}
+}
+
+func TestASecondAgentIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	_, err := Open(dir)
+	if err == nil || !strings.Contains(err.Error(), "in use by another agent") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestANewerFormatIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir).Close()
+	db, err := bolt.Open(filepath.Join(dir, "state.db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketMeta).Put(keyVersion, binary.AppendUvarint(nil, version+1))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "newer logtail") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestADamagedRecordIsNamed(t *testing.T) {
+	s := open(t, t.TempDir())
+	id := delivery.NewStreamID()
+	if err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketStreams).Put(id[:], []byte("{")) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Load(); err == nil || !strings.Contains(err.Error(), id.String()) {
+		t.Errorf("got %v", err)
+	}
+}
