@@ -42,12 +42,16 @@ type Batch struct {
 	// Now is the time of reading, the log time of records that name none.
 	NowSec  uint32
 	NowNsec int32
+	// Splits counts the records that are parts of one over the size limit;
+	// Unmatched the lines that belong to no multi-line record, kept or not.
+	Splits, Unmatched int
 }
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
 	b.Records = b.Records[:0]
 	b.arena = b.arena[:0]
+	b.Splits, b.Unmatched = 0, 0
 }
 
 // Full says whether Next would exceed BatchSize.
