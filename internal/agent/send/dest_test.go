@@ -520,6 +520,9 @@ func TestOwnersWaitForSpaceAndAreCalled(t *testing.T) {
 		s.fail = nil
 		s.mu.Unlock()
 		<-o.space
+		if !l.Accepts() { // asking passes the space on
+			t.Error("no room after LaneSpace")
+		}
 		<-o2.space
 		if !l.Accepts() || !other.Accepts() {
 			t.Error("no room when all is sent")
