@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"sort"
+	"strconv"
 	"strings"
 )
 
@@ -27,7 +28,7 @@ func (e *Error) Error() string {
 		b.WriteString(": ")
 	}
 	if e.Field != "" {
-		b.WriteString(e.Field)
+		b.WriteString(showField(e.Field))
 		if e.Value != "" {
 			b.WriteString(" = ")
 			b.WriteString(e.Value)
@@ -36,6 +37,18 @@ func (e *Error) Error() string {
 	}
 	b.WriteString(e.Message)
 	return b.String()
+}
+
+// showField keeps a message on one line and short: a field's name may come from
+// a hostile file.
+func showField(path string) string {
+	if len(path) > maxShownValue {
+		path = path[:maxShownValue] + "..."
+	}
+	if quoted := strconv.Quote(path); quoted[1:len(quoted)-1] != path {
+		return quoted
+	}
+	return path
 }
 
 // ErrorList is everything that is wrong with one configuration, in the order of
