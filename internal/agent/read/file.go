@@ -1,6 +1,7 @@
 package read
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -80,6 +81,38 @@ func Look(path string) (*os.File, Facts, int64, error) {
 	facts.Head = func(n int) (uint64, bool) { return HashHead(f, n) }
 	facts.Tail = func(end uint64) (uint64, bool) { return HashBefore(f, end) }
 	return f, facts, mtime, nil
+}
+
+// alignLimit is how far behind the wanted place a line's beginning is looked
+// for when a file is first read from its middle (max_fix_pos_bytes of Logtail).
+const alignLimit = 128 << 10
+
+// AlignTail returns the offset of the first line that begins at or behind off,
+// and the tail hash before it. Without a line end within 128 KiB it is off itself.
+func AlignTail(f io.ReaderAt, off uint64) (start, hash uint64, err error) {
+	if off == 0 {
+		return 0, delivery.TailHash(nil), nil
+	}
+	buf := make([]byte, 4<<10)
+	start = off
+	for at := off - 1; at < off+alignLimit; at += uint64(len(buf)) {
+		n, err := f.ReadAt(buf, int64(at))
+		if i := bytes.IndexByte(buf[:n], '\n'); i >= 0 {
+			start = at + uint64(i) + 1
+			break
+		}
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				return 0, 0, err
+			}
+			break
+		}
+	}
+	hash, ok := HashBefore(f, start)
+	if !ok {
+		return 0, 0, ErrTruncated
+	}
+	return start, hash, nil
 }
 
 // Search looks for the known file in the folder where it was last seen, as it

@@ -23,9 +23,6 @@ func Stat(f *os.File) (id Identity, size, mtime int64, err error) {
 	if err != nil {
 		return id, 0, 0, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
 	}
-	id = Identity{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}
-	if st.Mask&unix.STATX_BTIME != 0 {
-		id.Birth = st.Btime.Sec*1e9 + int64(st.Btime.Nsec)
-	}
-	return id, int64(st.Size), st.Mtime.Sec*1e9 + int64(st.Mtime.Nsec), nil
+	id, size, mtime = fromStatx(&st)
+	return id, size, mtime, nil
 }

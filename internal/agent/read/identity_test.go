@@ -138,3 +138,29 @@ func TestOnlyRegularFilesAreLogFiles(t *testing.T) {
 		t.Errorf("nothing: %v", err)
 	}
 }
+
+func TestAlignTailStartsWithALine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	content := strings.Repeat("0123456\n", 2000) + strings.Repeat("x", 200<<10)
+	write(t, path, content)
+	f, _ := look(t, path)
+	for _, c := range []struct{ off, want uint64 }{{0, 0}, {1, 8}, {8, 8}, {9, 16}, {15999, 16000}, {16000, 16000}, {16001, 16001}} {
+		start, hash, err := AlignTail(f, c.off)
+		if err != nil || start != c.want || hash != delivery.TailHash([]byte(content[:c.want])) {
+			t.Errorf("from %d: got %d, %v; want %d", c.off, start, err, c.want)
+		}
+	}
+}
+
+func TestPeekSeesWhatLookSees(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	write(t, path, "hello\n")
+	_, facts := look(t, path)
+	id, size, mtime, err := Peek(path)
+	if err != nil || id != facts.Identity || size != 6 || mtime == 0 {
+		t.Errorf("got %+v, %d bytes, %v", id, size, err)
+	}
+	if _, _, _, err := Peek(filepath.Dir(path)); !errors.Is(err, ErrNotRegular) {
+		t.Errorf("a folder: %v", err)
+	}
+}

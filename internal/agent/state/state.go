@@ -46,8 +46,12 @@ type Stream struct {
 	// Pending: the file was there at the pipeline's first scan and has not been
 	// modified since, so nothing of it is collected until it is.
 	Pending bool `json:"pending,omitempty"`
+	// Size and Mtime (unix nanoseconds) are what a Pending file had then.
+	Size  int64 `json:"size,omitempty"`
+	Mtime int64 `json:"mtime,omitempty"`
 	// Base is where collection started (not 0 after a first contact with a large file).
-	Base uint64 `json:"base,omitempty"`
+	Base     uint64 `json:"base,omitempty"`
+	BaseHash uint64 `json:"bhash,omitempty"` // delivery.TailHash before Base
 	// Seen is when the file was last seen to change, in unix seconds.
 	Seen  int64                          `json:"seen"`
 	Lanes map[string]delivery.Checkpoint `json:"lanes,omitempty"` // by the flusher's name
