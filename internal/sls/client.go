@@ -156,7 +156,8 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // call is one request to the service.
 type call struct {
-	method, project, path string
+	method, project, path string // the path is escaped
+	bare                  bool   // concerns no project
 	query                 url.Values
 	header                map[string]string
 	body                  []byte
@@ -246,12 +247,18 @@ func (c *Client) send(ctx context.Context, k *call) (*reply, error) {
 
 // request builds and signs the HTTP request of a call.
 func (c *Client) request(ctx context.Context, k *call) (*http.Request, *Signer, error) {
-	u := url.URL{Scheme: c.scheme, Host: c.address, Path: k.path, RawQuery: k.query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, k.method, u.String(), bytes.NewReader(k.body))
+	target := c.scheme + "://" + c.address + k.path
+	if len(k.query) > 0 {
+		target += "?" + k.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, k.method, target, bytes.NewReader(k.body))
 	if err != nil {
 		return nil, nil, fmt.Errorf("sls: %w", err)
 	}
-	if k.project != "" {
+	if !k.bare {
+		if !isHostLabel(k.project) {
+			return nil, nil, fmt.Errorf("sls: %q is no name of a project; it has letters, digits, - and _", k.project)
+		}
 		req.Host = projectHost(k.project, c.address)
 		req.Header.Set(HeaderProject, k.project)
 	}
@@ -282,6 +289,16 @@ func projectHost(project, address string) string {
 		return address
 	}
 	return project + "." + address
+}
+
+// isHostLabel says whether a project can stand in a Host header.
+func isHostLabel(s string) bool {
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func localNow(s *Signer) time.Time {

@@ -8,8 +8,11 @@ import (
 	"strconv"
 )
 
-// logstorePath is the path of something in a logstore.
-func logstorePath(logstore, rest string) string { return "/logstores/" + logstore + rest }
+// logstorePath is the path of something in a logstore. The name is escaped, so
+// that it stays one step of the path whatever is in it.
+func logstorePath(logstore, rest string) string {
+	return "/logstores/" + url.PathEscape(logstore) + rest
+}
 
 // shardPath is the path of a shard.
 func shardPath(logstore string, shard int) string {
@@ -195,7 +198,7 @@ func (c *Client) PullLogs(ctx context.Context, project, logstore string, shard i
 	limits := DefaultLimits
 	limits.MaxGroups = max(limits.MaxGroups, count)
 	if groups, err = DecodeLogGroupList(body, limits); err != nil {
-		return nil, "", &networkError{"the reply to PullLogs", err}
+		return nil, "", badReply(err)
 	}
 	return groups, next, nil
 }
@@ -211,13 +214,20 @@ func decompressReply(r *reply) ([]byte, error) {
 	}
 	t, err := ParseCompressType(r.header.Get(HeaderCompressType))
 	if err != nil {
-		return nil, &networkError{"the reply", err}
+		return nil, badReply(err)
 	}
 	body, err := Decompress(nil, r.body, t, int(size), maxDataReply)
 	if err != nil {
-		return nil, &networkError{"the reply", err}
+		return nil, badReply(err)
 	}
 	return body, nil
+}
+
+// badReply is the failure of a reply that says 200 and cannot be read. The cause
+// goes in as text: an *Error in the chain would pass for an answer of the
+// service.
+func badReply(cause error) error {
+	return &networkError{"the reply cannot be read: " + cause.Error(), nil}
 }
 
 // headerInt reads a number, not negative, from a header that has to be there.

@@ -37,7 +37,7 @@ func (c *Client) GetProject(ctx context.Context, project string) (*Project, erro
 // ListProjects returns a page of the projects of the access key's account.
 func (c *Client) ListProjects(ctx context.Context, offset, size int) (*ProjectList, error) {
 	var out ProjectList
-	if _, err := c.callJSON(ctx, call{method: http.MethodGet, path: "/", query: page(offset, size)}, nil, &out); err != nil {
+	if _, err := c.callJSON(ctx, call{method: http.MethodGet, bare: true, path: "/", query: page(offset, size)}, nil, &out); err != nil {
 		return nil, err
 	}
 	return &out, nil
