@@ -126,21 +126,22 @@ func (c *runeClass) chooseScan() {
 	}
 }
 
-// classOf returns the class re matches exactly one rune of, or nil if re is no such expression.
-func classOf(re *syntax.Regexp) *runeClass {
+// classRanges returns the sorted pairs of the class re matches exactly one rune of; ok is
+// false if re is no such expression.
+func classRanges(re *syntax.Regexp) (ranges []rune, ok bool) {
 	switch re.Op {
 	case syntax.OpAnyChar:
-		return newClass([]rune{0, unicode.MaxRune})
+		return []rune{0, unicode.MaxRune}, true
 	case syntax.OpAnyCharNotNL:
-		return newClass([]rune{0, '\n' - 1, '\n' + 1, unicode.MaxRune})
+		return []rune{0, '\n' - 1, '\n' + 1, unicode.MaxRune}, true
 	case syntax.OpCharClass:
-		return newClass(re.Rune)
+		return re.Rune, true
 	case syntax.OpLiteral:
 		if len(re.Rune) == 1 {
-			return newClass(orbit(re.Rune[0], re.Flags&syntax.FoldCase != 0))
+			return orbit(re.Rune[0], re.Flags&syntax.FoldCase != 0), true
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // orbit returns the pairs of the class of r and, if fold is set, of every rune

@@ -20,93 +20,15 @@ const (
 
 const reasonReplacement = "a literal U+FFFD or surrogate, which has rules of its own for invalid bytes"
 
-type opcode uint8
-
-const (
-	opByte            opcode = iota // one given byte
-	opText                          // several given bytes
-	opOne                           // one member of a class
-	opSet                           // set one capture slot
-	opRun                           // members of a class, as many as there are; at least one or none
-	opSpan                          // the same with other bounds
-	opChoose                        // members of a class; where the run ends is a choice point
-	opSplit                         // x or else y, by what the next byte allows; a choice point only if it allows both
-	opJump                          // go on at x
-	opBeginText                     //
-	opEndText                       //
-	opBeginLine                     //
-	opEndLine                       //
-	opWordBoundary                  //
-	opNotWordBoundary               //
-	opFail                          // matches nothing
-	opMatch                         // the end
-)
-
-// slotNone is a capture slot that is not there.
-const slotNone = -1
-
-// Bits of inst.branch.
-const (
-	branchX = 1 << iota
-	branchY
-)
-
-// inst is one instruction; which fields have a meaning depends on op.
-type inst struct {
-	op        opcode
-	char      byte // opByte
-	lazy      bool // opChoose: shortest first
-	nextEnd   bool // opChoose: the rest can begin at the end of the text
-	open      int  // opRun, opSpan, opChoose, opSet: capture slot set to the place where it begins
-	close     int  // the same for the place where it ends
-	min, max  int  // runs: bounds in runes, max is -1 for none
-	x, y      int  // opSplit, opJump: where to go on
-	memo      int  // opChoose, opSplit: its number among its kind
-	class     *runeClass
-	next      *[256]bool  // opChoose: bytes the rest can begin with
-	branch    *[257]uint8 // opSplit: by the next byte (256: end of text) which of x and y are possible
-	text      []byte      // opText; opChoose: the rest begins with this text, if it is known
-	plainSpan bool        // opChoose: min is 0 or 1, no max, no table of runes: the bounds need no walk
-}
-
-// program is the code of one way to use an expression. It is never changed once compiled.
-type program struct {
-	code     []inst
-	anchored bool       // only a match that begins at 0 is asked for, or possible
-	begin    firstSet   // what a match can begin with
-	starts   *[256]bool // its bytes
-	prefix   []byte     // what every match begins with, if it is known
-	lead     *runeClass // the class of the unbounded run it begins with, if it does; see leadingRun
-	slots    int        // len of the captures: 0 if only existence is asked for
-	allSet   bool       // every way to a match sets every slot: they need no -1 before
-	chooses  int        // number of opChoose
-	splits   int        // number of opSplit
-}
-
-// choicePoints returns how many instructions may leave a choice point.
-func (p *program) choicePoints() (n int) {
-	for i := range p.code {
-		switch in := &p.code[i]; in.op {
-		case opChoose:
-			n++
-		case opSplit:
-			for _, b := range in.branch {
-				if b == branchX|branchY {
-					n++
-					break
-				}
-			}
-		}
-	}
-	return n
-}
-
 // compiler turns a syntax tree into code. Once reason is set the result is worthless.
 type compiler struct {
 	code   []inst
 	exists bool // only whether there is a match matters: no captures, no preferences
 	steps  int
 	reason string // why package regexp has to do this expression
+
+	classes map[string]*runeClass         // by their ranges: equal ones share a table, which saves cache
+	nodes   map[*syntax.Regexp]*runeClass // the same by node; nil for a node that is no class
 }
 
 // mode is a way to use an expression.
@@ -116,21 +38,47 @@ const (
 	modeFind   mode = iota // leftmost match with captures
 	modeWhole              // match of the whole text with captures
 	modeExists             // is there a match
+	modeCount
 )
 
-// compile returns the program for re, or the reason why there is none.
-func compile(re *syntax.Regexp, m mode) (*program, string) {
+// compileAll returns the programs of expr, which is valid, by mode.
+func compileAll(expr string) (progs [modeCount]*program) {
+	var re *syntax.Regexp
+	refused := ""
+	if len(expr) > maxExpression {
+		refused = fmt.Sprintf("longer than %d bytes", maxExpression)
+	} else if parsed, err := syntax.Parse(expr, syntax.Perl); err != nil {
+		refused = err.Error()
+	} else {
+		re = parsed
+	}
+	for m := range progs {
+		if refused != "" {
+			progs[m] = &program{refused: refused}
+		} else {
+			progs[m] = compile(re, mode(m))
+		}
+	}
+	return progs
+}
+
+// compile returns the program for re.
+func compile(re *syntax.Regexp, m mode) *program {
 	if m == modeWhole {
 		re = &syntax.Regexp{Op: syntax.OpConcat, Sub: []*syntax.Regexp{
 			{Op: syntax.OpBeginText}, re, {Op: syntax.OpEndText},
 		}}
 	}
-	c := &compiler{exists: m == modeExists}
+	c := &compiler{
+		exists:  m == modeExists,
+		classes: map[string]*runeClass{},
+		nodes:   map[*syntax.Regexp]*runeClass{},
+	}
 	begin, _ := c.first(re, anything())
 	c.emit(re, anything())
 	c.add(inst{op: opMatch})
 	if c.reason != "" {
-		return nil, c.reason
+		return &program{refused: c.reason}
 	}
 	p := &program{code: c.code, anchored: beginsAtZero(re), begin: begin, starts: begin.bytes.table(), allSet: true}
 	if m != modeExists {
@@ -139,68 +87,19 @@ func compile(re *syntax.Regexp, m mode) (*program, string) {
 	for i := range p.code {
 		switch in := &p.code[i]; in.op {
 		case opChoose:
-			in.memo = p.chooses
-			p.chooses++
-			in.text = c.textAt(i + 1)
+			in.memo = p.choices
+			p.choices++
+			in.text = textAt(p.code, i+1)
 		case opSplit:
-			in.memo = p.splits
-			p.splits++
+			in.memo = p.choices
+			p.choices++
 			p.allSet = false
 		}
 	}
 	p.allSet = p.allSet && setsAll(p.code, p.slots)
-	p.prefix = c.textAt(0)
+	p.prefix = textAt(p.code, 0)
 	p.lead = leadingRun(p.code)
-	return p, ""
-}
-
-// setsAll tells whether code has an instruction for every capture slot but the first two.
-func setsAll(code []inst, slots int) bool {
-	set := make([]bool, slots)
-	for i := range code {
-		for _, slot := range []int{code[i].open, code[i].close} {
-			if slot != slotNone {
-				set[slot] = true
-			}
-		}
-	}
-	for slot := 2; slot < slots; slot++ {
-		if !set[slot] {
-			return false
-		}
-	}
-	return true
-}
-
-// textAt returns the literal text with which everything that matches from pc on begins, if it is known.
-func (c *compiler) textAt(pc int) []byte {
-	for {
-		switch in := &c.code[pc]; in.op {
-		case opSet:
-			pc++
-		case opJump:
-			pc = in.x
-		case opByte:
-			return []byte{in.char}
-		case opText:
-			return in.text
-		default:
-			return nil
-		}
-	}
-}
-
-// leadingRun returns the class of the unbounded run that a program begins with: if a try at s
-// fails, every other try within the same run fails too, because it ends in the same places.
-func leadingRun(code []inst) *runeClass {
-	pc := 0
-	for code[pc].op == opSet {
-		pc++
-	}
-	if in := &code[pc]; (in.op == opRun || in.op == opSpan || in.op == opChoose) && in.max < 0 {
-		return in.class
-	}
-	return nil
+	return p
 }
 
 // beginsAtZero tells whether re matches nowhere but at the beginning of the text.
@@ -246,6 +145,29 @@ func (c *compiler) add(in inst) int {
 	return len(c.code) - 1
 }
 
+// classOf returns the class re matches exactly one rune of, or nil if re is no such expression.
+func (c *compiler) classOf(re *syntax.Regexp) *runeClass {
+	class, known := c.nodes[re]
+	if !known {
+		if ranges, ok := classRanges(re); ok {
+			class = c.class(ranges)
+		}
+		c.nodes[re] = class
+	}
+	return class
+}
+
+// class returns the class of sorted pairs low, high.
+func (c *compiler) class(ranges []rune) *runeClass {
+	key := fmt.Sprint(ranges)
+	class := c.classes[key]
+	if class == nil {
+		class = newClass(ranges)
+		c.classes[key] = class
+	}
+	return class
+}
+
 // emit adds the code of re; next is the first set of what follows it.
 func (c *compiler) emit(re *syntax.Regexp, next firstSet) {
 	if c.step(); c.reason != "" {
@@ -253,7 +175,7 @@ func (c *compiler) emit(re *syntax.Regexp, next firstSet) {
 	}
 	if least, most, ok := repeatBounds(re); ok {
 		lazy := re.Flags&syntax.NonGreedy != 0
-		switch class := classOf(re.Sub[0]); {
+		switch class := c.classOf(re.Sub[0]); {
 		case most == 0:
 		case class != nil:
 			c.emitRun(class, least, most, lazy, next)
@@ -271,7 +193,7 @@ func (c *compiler) emit(re *syntax.Regexp, next firstSet) {
 	case syntax.OpLiteral:
 		c.emitLiteral(re)
 	case syntax.OpCharClass, syntax.OpAnyChar, syntax.OpAnyCharNotNL:
-		c.add(inst{op: opOne, class: classOf(re)})
+		c.add(inst{op: opOne, class: c.classOf(re)})
 	case syntax.OpBeginText:
 		c.add(inst{op: opBeginText})
 	case syntax.OpEndText:
@@ -298,7 +220,7 @@ func (c *compiler) emit(re *syntax.Regexp, next firstSet) {
 func (c *compiler) emitLiteral(re *syntax.Regexp) {
 	if re.Flags&syntax.FoldCase != 0 {
 		for _, r := range re.Rune {
-			c.add(inst{op: opOne, class: newClass(orbit(r, true))})
+			c.add(inst{op: opOne, class: c.class(orbit(r, true))})
 		}
 		return
 	}
@@ -521,7 +443,7 @@ func (c *compiler) forced(sub *syntax.Regexp, next firstSet) *runeClass {
 		return nil
 	}
 	for i, branch := range sub.Sub {
-		class := classOf(branch)
+		class := c.classOf(branch)
 		if class == nil || class.wide == wideSome {
 			continue
 		}
@@ -543,7 +465,7 @@ func (c *compiler) forced(sub *syntax.Regexp, next firstSet) *runeClass {
 			pairs = append(pairs, 0x80, 0x10FFFF)
 		}
 		if len(pairs) > 0 {
-			return newClass(pairs)
+			return c.class(pairs)
 		}
 	}
 	return nil

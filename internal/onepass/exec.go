@@ -38,9 +38,15 @@ type frame struct {
 // undo restores a capture slot.
 type undo struct{ slot, value int }
 
-// tried is an interval of places where the rest behind an opChoose was tried already; it is
-// empty if lo > hi. Whether the rest matches depends on the place alone, not on the way there.
-type tried struct{ lo, hi int }
+// memory is what is known about an opChoose for a text.
+type memory struct {
+	// Where the rest behind the run was tried: the interval [lo, hi], empty if lo > hi.
+	// Whether the rest matches depends on the place alone, not on the way there.
+	lo, hi int
+	// All of b[from:to] are members of the class, nothing is known if from > to. If the
+	// longest run is tried first, to is where it ends.
+	from, to int
+}
 
 // machine is the scratch of an execution. It is not safe for concurrent use.
 type machine struct {
@@ -49,9 +55,11 @@ type machine struct {
 	budget int // work left for this text
 
 	failures int
-	memo     bool // places are being remembered
-	tried    []tried
-	visited  []uint64 // bit split*(len(b)+1)+place; empty if it would be too large
+	memo     bool     // places are being remembered
+	memories []memory // by inst.memo
+	// visited has the bit inst.memo*(len(b)+1)+place for each opSplit begun at a place and each opChoose
+	// whose rest was begun there. It is empty if it would be too large.
+	visited []uint64
 }
 
 // start prepares m for a text of n bytes.
@@ -65,15 +73,15 @@ func (m *machine) start(n int) {
 // and no loop comes round without consuming something.
 func (m *machine) remember(prog *program, n int) {
 	m.memo = true
-	if cap(m.tried) < prog.chooses {
-		m.tried = make([]tried, prog.chooses)
+	if cap(m.memories) < prog.choices {
+		m.memories = make([]memory, prog.choices)
 	}
-	m.tried = m.tried[:prog.chooses]
-	for i := range m.tried {
-		m.tried[i] = tried{0, -1}
+	m.memories = m.memories[:prog.choices]
+	for i := range m.memories {
+		m.memories[i] = memory{lo: 0, hi: -1, from: 0, to: -1}
 	}
 	m.visited = m.visited[:0]
-	if want := prog.splits * (n + 1); want <= maxVisited {
+	if want := prog.choices * (n + 1); want <= maxVisited {
 		words := (want + 63) / 64
 		if cap(m.visited) < words {
 			m.visited = make([]uint64, words)
@@ -83,15 +91,15 @@ func (m *machine) remember(prog *program, n int) {
 	}
 }
 
-// visit notes that split in is reached at p and tells whether it was before.
-func (m *machine) visit(in *inst, p, n int) bool {
+// visit notes that place p was reached for in and tells whether it was before.
+func (m *machine) visit(in *inst, p, n int) (before bool) {
 	if len(m.visited) == 0 {
 		return false
 	}
 	i := in.memo*(n+1) + p
-	seen := m.visited[i>>6]>>(i&63)&1 != 0
+	before = m.visited[i>>6]>>(i&63)&1 != 0
 	m.visited[i>>6] |= 1 << (i & 63)
-	return seen
+	return before
 }
 
 // set stores a capture slot; while a choice point is open it notes the old value.
@@ -166,6 +174,7 @@ func (m *machine) exec(prog *program, b []byte, start int, caps []int) outcome {
 			if len(m.stack) > maxStack {
 				return gaveUp
 			}
+			resumed += q - p // choose counts its work itself
 			p = q
 			pc++
 			continue
@@ -273,9 +282,8 @@ func (m *machine) choose(in *inst, b []byte, p, pc int, caps []int) (end int, ok
 		end = m.shortest(in, b, lo, lo, hi)
 	} else {
 		if in.plainSpan {
-			hi = in.class.run(b, lo, hi)
+			hi = m.runEnd(in, b, lo)
 		}
-		m.budget -= (hi - lo) >> bytesPerCostShift
 		end = m.longest(in, b, lo, hi)
 	}
 	if end < 0 {
@@ -335,35 +343,95 @@ func (m *machine) resume(code []inst, b []byte, caps []int) (p, pc int) {
 	return 0, -1
 }
 
+// runEnd returns where the longest run of in from p, which has no bounds, ends.
+func (m *machine) runEnd(in *inst, b []byte, p int) int {
+	if !m.memo {
+		end := in.class.run(b, p, len(b))
+		m.budget -= (end - p) >> bytesPerCostShift
+		return end
+	}
+	k := &m.memories[in.memo]
+	if k.from <= p && p <= k.to {
+		return k.to
+	}
+	stop := len(b)
+	if p < k.from && k.from <= k.to {
+		stop = k.from
+	}
+	end := in.class.run(b, p, stop)
+	m.budget -= (end - p) >> bytesPerCostShift
+	if end == stop && stop < len(b) { // it reaches the known one
+		k.from = p
+		return k.to
+	}
+	k.from, k.to = p, end
+	return end
+}
+
+// reaches tells whether the run of in goes on from one place to another. Both begin runes.
+func (m *machine) reaches(in *inst, b []byte, from, to int) bool {
+	if !m.memo {
+		return in.class.run(b, from, to) == to
+	}
+	k := &m.memories[in.memo]
+	known := from
+	if k.from <= from && from <= k.to {
+		if to <= k.to {
+			return true
+		}
+		known = k.to
+	}
+	m.budget -= (to - known) >> bytesPerCostShift
+	if in.class.run(b, known, to) != to {
+		return false
+	}
+	if known == from {
+		k.from = from
+	}
+	k.to = to
+	return true
+}
+
 // shortest returns the first place in [lo, hi] where the run of in may end that was not tried before,
 // -1 if there is none. The run is known to reach from, which begins a rune and is lo or
 // the last rune before; that it goes on from there is checked.
 func (m *machine) shortest(in *inst, b []byte, from, lo, hi int) int {
-	end := lo
-	for {
-		end = in.firstEnd(b, end, hi)
+	if !m.memo {
+		end := in.firstEnd(b, lo, hi)
 		if end < 0 {
 			m.budget -= (hi - lo) >> bytesPerCostShift
 			return -1
 		}
-		if !m.memo {
-			break
-		}
-		t := &m.tried[in.memo]
-		if end < t.lo || end > t.hi {
-			break
-		}
-		if end = t.hi + 1; end > hi {
+		if !m.reaches(in, b, from, end) {
 			return -1
 		}
+		return end
 	}
-	if in.class.run(b, from, end) != end {
-		return -1 // not reached from here: it may well be from elsewhere
+	k := &m.memories[in.memo]
+	for end := lo; ; end++ {
+		if k.lo <= end && end <= k.hi {
+			end = k.hi + 1
+		}
+		if end > hi {
+			return -1
+		}
+		begin := end
+		if end = in.firstEnd(b, end, hi); end < 0 {
+			m.budget -= (hi - begin) >> bytesPerCostShift
+			return -1
+		}
+		if k.lo <= end && end <= k.hi {
+			continue
+		}
+		if !m.reaches(in, b, from, end) {
+			return -1 // not noted: it may well be reached from elsewhere
+		}
+		k.note(lo, end)
+		if !m.visit(in, end, len(b)) {
+			return end
+		}
+		m.budget--
 	}
-	if m.memo {
-		m.tried[in.memo].note(lo, end)
-	}
-	return end
 }
 
 // longest returns the last place in [lo, hi] where the run of in may end that was not tried
@@ -372,28 +440,39 @@ func (m *machine) longest(in *inst, b []byte, lo, hi int) int {
 	if !m.memo {
 		return in.lastEnd(b, lo, hi)
 	}
-	t := &m.tried[in.memo]
-	for end := hi; end >= lo; end = t.lo - 1 {
-		end = in.lastEnd(b, lo, end)
-		if end < 0 {
+	k := &m.memories[in.memo]
+	for end := hi; ; end-- {
+		if k.lo <= end && end <= k.hi {
+			end = k.lo - 1
+		}
+		if end < lo {
 			break
 		}
-		if end < t.lo || end > t.hi {
-			t.note(end, hi)
+		begin := end
+		if end = in.lastEnd(b, lo, end); end < 0 {
+			m.budget -= (begin - lo) >> bytesPerCostShift
+			break
+		}
+		if k.lo <= end && end <= k.hi {
+			continue
+		}
+		k.note(end, hi)
+		if !m.visit(in, end, len(b)) {
 			return end
 		}
+		m.budget--
 	}
-	t.note(lo, hi)
+	k.note(lo, hi)
 	return -1
 }
 
-// note adds [lo, hi] to t, or replaces it if they do not touch.
-func (t *tried) note(lo, hi int) {
-	if t.lo > t.hi || hi < t.lo-1 || lo > t.hi+1 {
-		*t = tried{lo, hi}
+// note adds [lo, hi] to the places tried, or replaces them if they do not touch.
+func (k *memory) note(lo, hi int) {
+	if k.lo > k.hi || hi < k.lo-1 || lo > k.hi+1 {
+		k.lo, k.hi = lo, hi
 		return
 	}
-	t.lo, t.hi = min(t.lo, lo), max(t.hi, hi)
+	k.lo, k.hi = min(k.lo, lo), max(k.hi, hi)
 }
 
 // firstEnd returns the first place in [lo, hi] where what follows in can begin, -1 if there is none.

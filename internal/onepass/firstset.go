@@ -90,7 +90,7 @@ func (c *compiler) first(re *syntax.Regexp, next firstSet) (s firstSet, empty bo
 		return next, true
 	case syntax.OpLiteral:
 		if re.Flags&syntax.FoldCase != 0 {
-			return firstSet{bytes: newClass(orbit(re.Rune[0], true)).bytes()}, false
+			return firstSet{bytes: c.class(orbit(re.Rune[0], true)).bytes()}, false
 		}
 		text, ok := literalBytes(re.Rune[:1])
 		if !ok {
@@ -100,7 +100,7 @@ func (c *compiler) first(re *syntax.Regexp, next firstSet) (s firstSet, empty bo
 		s.bytes.add(text[0])
 		return s, false
 	case syntax.OpCharClass, syntax.OpAnyChar, syntax.OpAnyCharNotNL:
-		return firstSet{bytes: classOf(re).bytes()}, false
+		return firstSet{bytes: c.classOf(re).bytes()}, false
 	case syntax.OpBeginText, syntax.OpBeginLine, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
 		return next.never(), true
 	case syntax.OpEndText:

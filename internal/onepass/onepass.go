@@ -24,7 +24,6 @@ package onepass
 import (
 	"fmt"
 	"regexp"
-	"regexp/syntax"
 )
 
 // Regexp is a compiled regular expression. It has scratch memory and so
@@ -47,9 +46,8 @@ type compiled struct {
 
 // plan is how one question is answered.
 type plan struct {
-	prog   *program       // nil if std has to do it
-	reason string         // why prog is nil
-	std    *regexp.Regexp // answers the same question for what prog gives up
+	*program
+	std *regexp.Regexp // answers the same question for what the program does not
 }
 
 // Compile prepares an expression in the syntax of package regexp. Its error is that of
@@ -67,15 +65,14 @@ func Compile(expr string) (*Regexp, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &compiled{
+	progs := compileAll(expr)
+	return &Regexp{shared: &compiled{
 		expr:   expr,
-		find:   plan{std: std},
-		whole:  plan{std: stdWhole},
-		prefix: plan{std: stdPrefix},
-		match:  plan{std: std},
-	}
-	c.plan()
-	return &Regexp{shared: c}, nil
+		find:   plan{progs[modeFind], std},
+		whole:  plan{progs[modeWhole], stdWhole},
+		prefix: plan{progs[modeExists], stdPrefix},
+		match:  plan{progs[modeExists], std},
+	}}, nil
 }
 
 // compileWrapped compiles expr between before and after. An expression that
@@ -89,24 +86,6 @@ func compileWrapped(before, expr, after string) (*regexp.Regexp, error) {
 		return nil, fmt.Errorf("the expression is valid only by itself, not anchored to the text: %w; simplify it", err)
 	}
 	return re, nil
-}
-
-// plan compiles the programs.
-func (c *compiled) plan() {
-	if len(c.expr) > maxExpression {
-		reason := fmt.Sprintf("longer than %d bytes", maxExpression)
-		c.find.reason, c.whole.reason, c.prefix.reason, c.match.reason = reason, reason, reason, reason
-		return
-	}
-	re, err := syntax.Parse(c.expr, syntax.Perl)
-	if err != nil { // cannot be: regexp.Compile parsed it the same way
-		c.find.reason, c.whole.reason, c.prefix.reason, c.match.reason = err.Error(), err.Error(), err.Error(), err.Error()
-		return
-	}
-	c.find.prog, c.find.reason = compile(re, modeFind)
-	c.whole.prog, c.whole.reason = compile(re, modeWhole)
-	c.match.prog, c.match.reason = compile(re, modeExists)
-	c.prefix.prog, c.prefix.reason = c.match.prog, c.match.reason
 }
 
 // Clone returns a Regexp of the same expression, to be used beside r by another
@@ -132,8 +111,8 @@ func (r *Regexp) FullMatch(dst []int, b []byte) []int {
 // Match tells whether there is a match anywhere in b.
 func (r *Regexp) Match(b []byte) bool {
 	p := &r.shared.match
-	if p.prog != nil && r.matchGauge.trusts() {
-		o := r.m.search(p.prog, b, nil)
+	if p.refused == "" && r.matchGauge.trusts() {
+		o := r.m.search(p.program, b, nil)
 		r.matchGauge.note(o == gaveUp)
 		if o != gaveUp {
 			return o == matched
@@ -148,13 +127,13 @@ func (r *Regexp) Match(b []byte) bool {
 // that do not match are told by their first byte.
 func (r *Regexp) MatchPrefix(b []byte) bool {
 	p := &r.shared.prefix
-	if p.prog != nil {
-		if !p.prog.beginsWith(b) {
+	if p.refused == "" {
+		if !p.beginsWith(b) {
 			return false
 		}
 		if r.prefixGauge.trusts() {
 			r.m.start(len(b))
-			o := r.m.exec(p.prog, b, 0, nil)
+			o := r.m.exec(p.program, b, 0, nil)
 			r.prefixGauge.note(o == gaveUp)
 			if o != gaveUp {
 				return o == matched
@@ -165,13 +144,13 @@ func (r *Regexp) MatchPrefix(b []byte) bool {
 }
 
 func (r *Regexp) submatches(p *plan, g *gauge, dst []int, b []byte) []int {
-	if p.prog != nil && g.trusts() {
-		n := p.prog.slots
+	if p.refused == "" && g.trusts() {
+		n := p.slots
 		if cap(dst) < n {
 			dst = make([]int, n)
 		}
 		dst = dst[:n]
-		o := r.m.search(p.prog, b, dst)
+		o := r.m.search(p.program, b, dst)
 		g.note(o == gaveUp)
 		switch o {
 		case matched:
@@ -204,14 +183,14 @@ func (r *Regexp) Explain() string {
 }
 
 func (p *plan) explain() string {
-	if p.prog == nil {
-		return "standard library: " + p.reason
+	if p.refused != "" {
+		return "standard library: " + p.refused
 	}
-	n := p.prog.choicePoints()
+	n := p.choicePoints()
 	if n == 0 {
-		return fmt.Sprintf("straight line of %d instructions", len(p.prog.code))
+		return fmt.Sprintf("straight line of %d instructions", len(p.code))
 	}
-	return fmt.Sprintf("choice points at %d of %d instructions", n, len(p.prog.code))
+	return fmt.Sprintf("choice points at %d of %d instructions", n, len(p.code))
 }
 
 const (
