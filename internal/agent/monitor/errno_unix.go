@@ -1,0 +1,7 @@
+//go:build !linux && !windows
+
+package monitor
+
+import "syscall"
+
+var errTooManyFiles error = syscall.EMFILE

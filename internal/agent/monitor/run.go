@@ -1,0 +1,251 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// scanBudget is how long the loop scans before it looks at events, the
+// consumer and its context again.
+const scanBudget = 5 * time.Millisecond
+
+// Run does the work until ctx ends, and returns nil then. It can be called
+// once. Where the kernel's events cannot be had, it says so and polls.
+func (m *Monitor) Run(ctx context.Context) error {
+	m.mu.Lock()
+	if m.state != notStarted {
+		m.mu.Unlock()
+		return errors.New("monitor: Run can be called once")
+	}
+	m.state = running
+	m.clock = m.o.Now().UnixNano()
+	m.lastSweep = time.Now()
+	if m.o.UseEvents {
+		n, err := m.newNotifier(&m.sink, m.o.Coalesce)
+		if err != nil {
+			_, remedy := limitReached(err)
+			if remedy == "" {
+				remedy = "check the limits of the system"
+			}
+			m.alarm("REGISTER_INOTIFY_FAIL_ALARM", fmt.Sprintf("no file events (%v): all directories are polled, which costs more; %s", err, remedy))
+		} else {
+			m.notify = n
+		}
+	}
+	m.mu.Unlock()
+
+	m.loop(ctx)
+
+	m.mu.Lock()
+	n := m.notify
+	m.notify = nil
+	clear(m.wds)
+	m.state = ended
+	m.served.Broadcast()
+	m.mu.Unlock()
+	if n != nil {
+		n.close()
+	}
+	close(m.out)
+	return nil
+}
+
+// loop is the owner of all that happens.
+func (m *Monitor) loop(ctx context.Context) {
+	// Ten rounds an interval spread the looks evenly.
+	tick := min(max(min(m.o.FileInterval, m.o.DirInterval)/10, time.Millisecond), 250*time.Millisecond)
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		m.mu.Lock()
+		m.clock = m.o.Now().UnixNano()
+		m.absorb()
+		m.sweep(tick)
+		more := m.work(scanBudget)
+		if len(m.offer) == 0 {
+			m.offer = m.pending.take(maxBatch)
+		}
+		offer := m.offer
+		if m.seen != m.asked {
+			m.seen = m.asked
+			m.served.Broadcast()
+		}
+		m.mu.Unlock()
+
+		var out chan []Event
+		if len(offer) > 0 {
+			out = m.out
+		}
+		if more {
+			select {
+			case out <- offer:
+				m.taken(offer)
+			default:
+			}
+			continue
+		}
+		select {
+		case out <- offer:
+			m.taken(offer)
+		case <-m.wake:
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// taken notes that the consumer has a batch.
+func (m *Monitor) taken(batch []Event) {
+	m.delivered.Add(uint64(len(batch)))
+	m.mu.Lock()
+	m.offer = nil
+	m.mu.Unlock()
+}
+
+// absorb follows what the notifier has told.
+func (m *Monitor) absorb() {
+	var lost bool
+	m.changes, m.bits, lost = m.sink.take(m.changes, m.bits)
+	if lost {
+		m.alarm("INOTIFY_EVENT_OVERFLOW_ALARM", "file events came faster than the system queues them, and some were lost: all directories are scanned now; raise it with: sysctl fs.inotify.max_queued_events=65536")
+		m.rescan()
+	}
+	for i, c := range m.changes {
+		kw := m.wds[c.wd]
+		if kw == nil {
+			continue // removed in the meantime
+		}
+		if m.bits[i]&bitLost != 0 {
+			m.lostWatch(c.wd, kw)
+			continue
+		}
+		// A visit may change the list.
+		for k := len(kw.dirs) - 1; k >= 0; k-- {
+			if k >= len(kw.dirs) {
+				continue
+			}
+			d := kw.dirs[k]
+			if c.name == "" {
+				m.visit(d)
+			} else {
+				m.touched(d, c.name, m.bits[i]&bitWritten != 0)
+			}
+		}
+	}
+}
+
+// rescan looks at everything anew.
+func (m *Monitor) rescan() {
+	for _, r := range []*ring[*dir]{&m.polledDirs, &m.watchedDirs} {
+		for _, d := range r.items {
+			d.statAll = true
+			m.enqueue(d)
+		}
+	}
+}
+
+// lostWatch follows the kernel's removal of a watch: the directory was removed,
+// or its file system was unmounted.
+func (m *Monitor) lostWatch(wd int32, kw *kernelWatch) {
+	delete(m.wds, wd)
+	dirs := kw.dirs
+	for _, d := range dirs {
+		d.wd = -1
+		m.retier(d)
+	}
+	for _, d := range dirs {
+		m.visit(d)
+	}
+}
+
+// watchDir asks for the events of a directory and says whether they are new.
+func (m *Monitor) watchDir(d *dir) bool {
+	if m.notify == nil || d.wd >= 0 || d.dead || m.clock < m.fullUntil {
+		return false
+	}
+	if len(m.wds) >= m.o.MaxWatches {
+		m.watchesFull(fmt.Sprintf("%d directories have file events, no more are allowed", len(m.wds)), "raise it with: sysctl fs.inotify.max_user_watches=524288")
+		return false
+	}
+	wd, err := m.notify.add(d.path, d.holdsFiles)
+	if err != nil {
+		if full, remedy := limitReached(err); full {
+			m.watchesFull(fmt.Sprintf("no file events for directory %q (%v)", d.path, err), remedy)
+		}
+		// Else it is gone or may not be read: the scan will tell.
+		return false
+	}
+	kw := m.wds[wd]
+	if kw == nil {
+		kw = &kernelWatch{complete: eventsComplete(d.path)}
+		m.wds[wd] = kw
+	}
+	kw.dirs = append(kw.dirs, d)
+	d.wd = wd
+	m.retier(d)
+	return true
+}
+
+func (m *Monitor) watchesFull(what, remedy string) {
+	// Others may give watches back; it is tried again in a while.
+	m.fullUntil = m.clock + int64(time.Minute)
+	m.alarm("INOTIFY_DIR_NUM_LIMIT_ALARM", what+": the other directories are polled, which costs more and finds changes later; "+remedy)
+}
+
+// unwatchDir gives the events of a directory up.
+func (m *Monitor) unwatchDir(d *dir) {
+	kw := m.wds[d.wd]
+	if d.wd < 0 || kw == nil {
+		d.wd = -1
+		return
+	}
+	for i, o := range kw.dirs {
+		if o == d {
+			kw.dirs = append(kw.dirs[:i], kw.dirs[i+1:]...)
+			break
+		}
+	}
+	if len(kw.dirs) == 0 {
+		delete(m.wds, d.wd)
+		m.notify.remove(d.wd)
+	}
+	d.wd = -1
+	m.retier(d)
+}
+
+// sweep makes the looks that the time since the last sweep has earned.
+func (m *Monitor) sweep(tick time.Duration) {
+	now := time.Now()
+	passed := now.Sub(m.lastSweep)
+	if passed < tick/2 {
+		return
+	}
+	m.lastSweep = now
+	for range m.active.due(passed, m.o.FileInterval, activeFileRate) {
+		if len(m.active.items) > 0 {
+			m.look(m.active.next(), false)
+		}
+	}
+	for range m.polled.due(passed, m.o.FileInterval, polledFileRate) {
+		if len(m.polled.items) > 0 {
+			m.look(m.polled.next(), false)
+		}
+	}
+	for range m.quiet.due(passed, quietFileSlack*m.o.FileInterval, quietFileRate) {
+		if len(m.quiet.items) > 0 {
+			m.look(m.quiet.next(), false)
+		}
+	}
+	for range m.polledDirs.due(passed, m.o.DirInterval, polledDirRate) {
+		if len(m.polledDirs.items) > 0 {
+			m.visit(m.polledDirs.next())
+		}
+	}
+	for range m.watchedDirs.due(passed, watchedDirSlack*m.o.DirInterval, watchedDirRate) {
+		if len(m.watchedDirs.items) > 0 {
+			m.visit(m.watchedDirs.next())
+		}
+	}
+}
