@@ -35,6 +35,7 @@ type runeClass struct {
 	// first holds the ASCII members and, for longer runes, every byte with which
 	// a member may begin (so it is exact below 0x80 and a superset above).
 	first  [256]bool
+	set    byteSet // the same bytes
 	scan   scan
 	wide   wide
 	stop   byte   // scanStop: the byte that is no member; scanControl: the one from 0x21 up
@@ -77,6 +78,11 @@ func newClass(ranges []rune) *runeClass {
 		}
 	default:
 		c.wide = wideSome
+	}
+	for b, ok := range c.first {
+		if ok {
+			c.set.add(byte(b))
+		}
 	}
 	c.chooseScan()
 	return c
@@ -165,16 +171,6 @@ func orbit(r rune, fold bool) []rune {
 		members = append(members[:least], members[least+1:]...)
 	}
 	return pairs
-}
-
-// bytes returns the bytes with which a member may begin.
-func (c *runeClass) bytes() (s byteSet) {
-	for b, ok := range c.first {
-		if ok {
-			s.add(byte(b))
-		}
-	}
-	return s
 }
 
 // width returns how many bytes the member at b[p] takes, 0 if there is none.

@@ -14,7 +14,7 @@ const (
 	// grow long programs. At about 100 bytes each (a split has a table of 257 more)
 	// a program stays below 1 MB.
 	maxInstructions = 2000
-	// maxCompileSteps bounds the visits of first, which looks at a part once for each level above it.
+	// maxCompileSteps bounds the visits of first, which may look at a part once for each level above it.
 	maxCompileSteps = 200_000
 )
 
@@ -29,6 +29,7 @@ type compiler struct {
 
 	classes map[string]*runeClass         // by their ranges: equal ones share a table, which saves cache
 	nodes   map[*syntax.Regexp]*runeClass // the same by node; nil for a node that is no class
+	firsts  map[firstKey]firstValue
 }
 
 // mode is a way to use an expression.
@@ -73,6 +74,7 @@ func compile(re *syntax.Regexp, m mode) *program {
 		exists:  m == modeExists,
 		classes: map[string]*runeClass{},
 		nodes:   map[*syntax.Regexp]*runeClass{},
+		firsts:  map[firstKey]firstValue{},
 	}
 	begin, _ := c.first(re, anything())
 	c.emit(re, anything())
@@ -280,7 +282,7 @@ func (c *compiler) emitRun(class *runeClass, least, most int, lazy bool, next fi
 	case least == 1 && most == 1:
 		c.add(inst{op: opOne, class: class})
 		return
-	case least == most || next.disjoint(firstSet{bytes: class.bytes()}):
+	case least == most || next.disjoint(firstSet{bytes: class.set}):
 	case next.accepts && (lazy || c.exists):
 		in.max = least
 	case next.accepts:
@@ -377,7 +379,7 @@ func (c *compiler) emitOptional(sub *syntax.Regexp, lazy bool, next firstSet) {
 func (c *compiler) emitGroup(sub *syntax.Regexp, least, most int, lazy bool, next firstSet) {
 	f, empty := c.first(sub, next)
 	if empty {
-		c.refuse("repetition of something that can match the empty text: " + sub.String())
+		c.refuse("a repetition of something that can match the empty text")
 	}
 	again := next.or(f) // behind a copy that may be the last one
 	must := f.never()   // behind a copy that another one has to follow
@@ -447,7 +449,7 @@ func (c *compiler) forced(sub *syntax.Regexp, next firstSet) *runeClass {
 		if class == nil || class.wide == wideSome {
 			continue
 		}
-		only := class.bytes()
+		only := class.set
 		only.remove(next.bytes)
 		for j, other := range sub.Sub {
 			if j != i {

@@ -5,6 +5,7 @@ import (
 	"math/rand"
 	"os"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -207,9 +208,18 @@ func TestEqualsRegexpOnRandomExpressions(t *testing.T) {
 		if r.shared.find.refused == "" {
 			planned++
 		}
+		parsed, err := syntax.Parse(expr, syntax.Perl)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var dst []int
-		for range 25 {
-			text := g.text()
+		for i := range 30 {
+			var text []byte
+			if i%2 == 0 {
+				text = g.text()
+			} else if text = sample(g.rnd, nil, parsed); i%4 == 1 {
+				text = mutate(g.rnd, text)
+			}
 			if d := o.difference(r, dst, text); d != "" {
 				t.Fatalf("%s\n%s", d, listing(r.shared.find.program))
 			}

@@ -149,7 +149,7 @@ func (m *machine) exec(prog *program, b []byte, start int, caps []int) outcome {
 			continue
 		case opRun, opSpan:
 			var end int
-			ok := true
+			var ok bool
 			if in.op == opRun {
 				end = in.class.run(b, p, len(b))
 				ok = end-p >= in.min

@@ -1,7 +1,6 @@
 package onepass
 
 import (
-	"math/bits"
 	"regexp/syntax"
 	"unicode/utf8"
 )
@@ -27,13 +26,6 @@ func (s *byteSet) remove(o byteSet) {
 
 func (s *byteSet) meets(o byteSet) bool {
 	return s[0]&o[0]|s[1]&o[1]|s[2]&o[2]|s[3]&o[3] != 0
-}
-
-func (s *byteSet) len() (n int) {
-	for _, w := range s {
-		n += bits.OnesCount64(w)
-	}
-	return n
 }
 
 // table returns the set with one bool a byte, which is quicker to ask.
@@ -77,12 +69,34 @@ func (s firstSet) disjoint(o firstSet) bool {
 	return !s.bytes.meets(o.bytes) && (!s.end || !o.end)
 }
 
+// firstKey and firstValue are the question and the answer of compiler.first.
+type firstKey struct {
+	re   *syntax.Regexp
+	next firstSet
+}
+
+type firstValue struct {
+	firstSet
+	empty bool
+}
+
 // first returns the first set of re followed by next, and whether re can match the empty text
-// (assertions count as if they could).
+// (assertions count as if they could). It is asked again at every level above re, so
+// the answers are kept.
 func (c *compiler) first(re *syntax.Regexp, next firstSet) (s firstSet, empty bool) {
 	if c.step(); c.reason != "" {
 		return anything().never(), true
 	}
+	key := firstKey{re, next}
+	v, known := c.firsts[key]
+	if !known {
+		v.firstSet, v.empty = c.computeFirst(re, next)
+		c.firsts[key] = v
+	}
+	return v.firstSet, v.empty
+}
+
+func (c *compiler) computeFirst(re *syntax.Regexp, next firstSet) (s firstSet, empty bool) {
 	switch re.Op {
 	case syntax.OpNoMatch:
 		return firstSet{}, false
@@ -90,7 +104,7 @@ func (c *compiler) first(re *syntax.Regexp, next firstSet) (s firstSet, empty bo
 		return next, true
 	case syntax.OpLiteral:
 		if re.Flags&syntax.FoldCase != 0 {
-			return firstSet{bytes: c.class(orbit(re.Rune[0], true)).bytes()}, false
+			return firstSet{bytes: c.class(orbit(re.Rune[0], true)).set}, false
 		}
 		text, ok := literalBytes(re.Rune[:1])
 		if !ok {
@@ -100,7 +114,7 @@ func (c *compiler) first(re *syntax.Regexp, next firstSet) (s firstSet, empty bo
 		s.bytes.add(text[0])
 		return s, false
 	case syntax.OpCharClass, syntax.OpAnyChar, syntax.OpAnyCharNotNL:
-		return firstSet{bytes: c.classOf(re).bytes()}, false
+		return firstSet{bytes: c.classOf(re).set}, false
 	case syntax.OpBeginText, syntax.OpBeginLine, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
 		return next.never(), true
 	case syntax.OpEndText:

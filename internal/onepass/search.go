@@ -47,7 +47,7 @@ func (m *machine) try(prog *program, b []byte, start int, caps []int) outcome {
 // nextStart returns the first place from start on where a match can begin, -1 if there is none.
 func (p *program) nextStart(b []byte, start int) int {
 	if len(p.prefix) > 0 {
-		i := -1
+		var i int
 		if len(p.prefix) == 1 {
 			i = bytes.IndexByte(b[start:], p.prefix[0])
 		} else {
