@@ -14,7 +14,7 @@ const (
 	// grow long programs. At about 100 bytes each (a split has a table of 257 more)
 	// a program stays below 1 MB.
 	maxInstructions = 2000
-	// maxCompileSteps bounds the visits of first, which may look at a part once for each level above it.
+	// maxCompileSteps bounds the visits of parts, for copies of parts without any instruction.
 	maxCompileSteps = 200_000
 )
 
@@ -131,7 +131,7 @@ func (c *compiler) refuse(reason string) {
 
 func (c *compiler) step() {
 	if c.steps++; c.steps > maxCompileSteps {
-		c.refuse("too deeply nested")
+		c.refuse("too intricate")
 	}
 }
 

@@ -155,7 +155,8 @@ func TestTooLargeGoesToTheStandardLibrary(t *testing.T) {
 	}{
 		{"long", "^" + strings.Repeat("a?", maxExpression/2) + "b$", "aab", "longer than"},
 		{"many copies", `^(?:(?:a|bcd|[ef]g){30}x?){30}$`, strings.Repeat("a", 1200), "instructions"},
-		{"deep", strings.Repeat("(?:a|b", 450) + strings.Repeat(")c", 450), "bbb", "deeply nested"},
+		{"copies of nothing", `^(?:a` + strings.Repeat(`x{0}`, 1000) + `){500}$`, strings.Repeat("a", 500), "intricate"},
+		{"deep", strings.Repeat("(?:a|b", 450) + strings.Repeat(")c", 450), "bbb", "instructions"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
