@@ -25,6 +25,10 @@ const (
 	NumReasons
 )
 
+func (r Reason) String() string {
+	return [...]string{"kept", "filtered", "unparsed", "too_old", "unmatched"}[r]
+}
+
 // Record is one log on its way. Fields keeps its capacity between batches.
 type Record struct {
 	Fields []Field

@@ -1,0 +1,75 @@
+# Everything that this project does, by name. `make up` and `make check` are all
+# that a user needs to know; they install what they need below .tools.
+
+SHELL := /bin/bash
+GO ?= go
+BIN := bin/logtail
+TOOLS := $(CURDIR)/.tools
+GOFUMPT_VERSION := v0.12.0
+LINT_VERSION := v2.15.0
+PLATFORMS := linux/amd64 linux/arm64 windows/amd64 darwin/arm64
+
+export CGO_ENABLED ?= 0
+
+.PHONY: all build up tools check format vet lint test race blackbox cross bench soak fuzz clean
+
+all: build
+
+build: ## the static binary, at bin/logtail
+	$(GO) build -trimpath -o $(BIN) ./cmd/logtail
+
+up: build ## collect this machine's logs and make them searchable
+	$(BIN) up
+
+tools: $(TOOLS)/gofumpt-$(GOFUMPT_VERSION) $(TOOLS)/golangci-lint-$(LINT_VERSION)
+
+$(TOOLS)/gofumpt-$(GOFUMPT_VERSION):
+	GOBIN=$(TOOLS) $(GO) install mvdan.cc/gofumpt@$(GOFUMPT_VERSION)
+	@touch $@
+
+$(TOOLS)/golangci-lint-$(LINT_VERSION):
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@touch $@
+
+check: tools format vet lint race blackbox cross ## everything that must hold
+
+format:
+	@out=$$($(TOOLS)/gofumpt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$out" ]; then echo "not formatted (run $(TOOLS)/gofumpt -w on them):"; echo "$$out"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+	cd test/sdk && $(GO) vet ./...
+
+lint:
+	$(TOOLS)/golangci-lint run ./...
+	cd test/sdk && $(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...
+
+test: ## the tests without the race detector
+	$(GO) test ./...
+
+race: ## the tests with the race detector, and the assembly-free twin of the encoder
+	CGO_ENABLED=1 $(GO) test -race ./...
+	$(GO) test -tags lz4safe ./internal/lz4block/...
+
+blackbox: build ## the built binary against the stock SDK, with kill -9
+	cd test/sdk && LOGTAIL_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 ./...
+
+cross:
+	@for p in $(PLATFORMS); do echo "build $$p"; \
+	GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -o /dev/null ./cmd/logtail || exit 1; \
+	GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) vet ./... || exit 1; done
+
+bench: build ## speed, as ratios; results belong into docs/benchmarks.md
+	bench/run.sh
+
+soak: build ## longer runs of the black-box tests
+	cd test/sdk && LOGTAIL_BIN=$(CURDIR)/$(BIN) LOGTAIL_SOAK=$${SOAK:-30m} $(GO) test -count=1 -timeout 2h -run Soak ./...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@for p in $$($(GO) list ./...); do \
+	for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
+	echo "fuzz $$p $$f"; $(GO) test -run xxx -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} $$p || exit 1; done; done
+
+clean:
+	rm -rf bin dist
