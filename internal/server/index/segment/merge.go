@@ -1,0 +1,3 @@
+package segment
+
+func (sh *shard) mergeDue() {}
