@@ -1,8 +1,6 @@
 package onepass
 
-import (
-	"bytes"
-)
+import "bytes"
 
 // outcome is what became of a try.
 type outcome uint8
@@ -21,6 +19,9 @@ const (
 	memoAfter = 16
 	// maxVisited bounds the bits of machine.visited, as package regexp does for its backtracker.
 	maxVisited = 256 << 10
+	// maxTrailKept bounds the trail kept for the next text: a loop with groups over one very long text
+	// would else hold memory for ever.
+	maxTrailKept = 16 << 10
 	// budgetPerByte and budgetBase bound the work for a text: failed paths, and 32 bytes scanned
 	// in vain count as one. It keeps the promise of package regexp that time is linear in the length
 	// of the text; what takes more is handed to it.
@@ -66,6 +67,9 @@ type machine struct {
 func (m *machine) start(n int) {
 	m.budget = budgetPerByte*n + budgetBase
 	m.failures, m.memo = 0, false
+	if cap(m.trail) > maxTrailKept {
+		m.trail = nil
+	}
 }
 
 // remember begins to remember places tried. That may begin at any time: a place noted once comes up
@@ -110,8 +114,8 @@ func (m *machine) set(caps []int, slot, value int) {
 	caps[slot] = value
 }
 
-// exec tries to match b at start, which begins a rune. caps are written only if there is a match
-// or, as scratch, before it.
+// exec tries to match b at start, which begins a rune. It writes to caps even if there is no match.
+// It is one function, if a long one, because the place in the text and in the code are to stay in registers.
 func (m *machine) exec(prog *program, b []byte, start int, caps []int) outcome {
 	m.stack, m.trail = m.stack[:0], m.trail[:0]
 	code := prog.code
