@@ -28,17 +28,17 @@ func matchName(pattern, name string) bool {
 	star, mark := -1, 0 // position after the last *, and where it began to match
 	for n < len(name) {
 		if p < len(pattern) {
-			switch c := pattern[p]; {
-			case c == '*':
+			switch pattern[p] {
+			case '*':
 				p++
 				star, mark = p, n
 				continue
-			case c == '?':
+			case '?':
 				_, size := utf8.DecodeRuneInString(name[n:])
 				p++
 				n += size
 				continue
-			case c == name[n]:
+			case name[n]:
 				p++
 				n++
 				continue

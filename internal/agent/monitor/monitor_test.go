@@ -102,7 +102,6 @@ func (r *rig) until(what string, cond func([]Event) bool) {
 	for {
 		r.mu.Lock()
 		ok := cond(r.got)
-		all := fmt.Sprint(r.got, r.alarms)
 		r.mu.Unlock()
 		if ok {
 			return
@@ -110,6 +109,9 @@ func (r *rig) until(what string, cond func([]Event) bool) {
 		select {
 		case <-r.news:
 		case <-limit:
+			r.mu.Lock()
+			all := fmt.Sprint(r.got, r.alarms)
+			r.mu.Unlock()
 			r.t.Fatalf("still waiting for %s; so far: %.2000s; %+v", what, all, r.m.Stats())
 		}
 	}
@@ -601,7 +603,10 @@ func TestSlowConsumerGetsEachPathOnce(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		ran := make(chan error, 1)
 		go func() { ran <- r.m.Run(ctx) }()
-		defer func() { cancel(); <-ran }()
+		defer func() {
+			cancel()
+			must(t, <-ran)
+		}()
 		if e := <-r.m.Events(); len(e) != 1 || e[0].Kind != FirstScanDone {
 			t.Fatalf("first batch: %v", e)
 		}

@@ -54,8 +54,9 @@ func (m *Monitor) Run(ctx context.Context) error {
 
 // loop is the owner of all that happens.
 func (m *Monitor) loop(ctx context.Context) {
-	// Ten rounds an interval spread the looks evenly.
-	tick := min(max(min(m.o.FileInterval, m.o.DirInterval)/10, time.Millisecond), 250*time.Millisecond)
+	// Looks are spread evenly, but not over more rounds than need be: to wake
+	// an idle process costs as much as 50 looks.
+	tick := min(max(min(m.o.FileInterval, m.o.DirInterval)/3, time.Millisecond), 250*time.Millisecond)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -138,7 +139,7 @@ func (m *Monitor) absorb() {
 
 // rescan looks at everything anew.
 func (m *Monitor) rescan() {
-	for _, r := range []*ring[*dir]{&m.polledDirs, &m.watchedDirs} {
+	for _, r := range []*ring[*dir]{&m.coldDirs, &m.hotDirs, &m.watchedDirs} {
 		for _, d := range r.items {
 			d.statAll = true
 			m.enqueue(d)
@@ -223,29 +224,24 @@ func (m *Monitor) sweep(tick time.Duration) {
 		return
 	}
 	m.lastSweep = now
-	for range m.active.due(passed, m.o.FileInterval, activeFileRate) {
-		if len(m.active.items) > 0 {
-			m.look(m.active.next(), false)
+	look := func(r *ring[*file], period time.Duration, rate float64) {
+		for range r.due(passed, period, rate) {
+			if len(r.items) > 0 {
+				m.look(r.next(), false)
+			}
 		}
 	}
-	for range m.polled.due(passed, m.o.FileInterval, polledFileRate) {
-		if len(m.polled.items) > 0 {
-			m.look(m.polled.next(), false)
+	visit := func(r *ring[*dir], period time.Duration, rate float64) {
+		for range r.due(passed, period, rate) {
+			if len(r.items) > 0 {
+				m.visit(r.next())
+			}
 		}
 	}
-	for range m.quiet.due(passed, quietFileSlack*m.o.FileInterval, quietFileRate) {
-		if len(m.quiet.items) > 0 {
-			m.look(m.quiet.next(), false)
-		}
-	}
-	for range m.polledDirs.due(passed, m.o.DirInterval, polledDirRate) {
-		if len(m.polledDirs.items) > 0 {
-			m.visit(m.polledDirs.next())
-		}
-	}
-	for range m.watchedDirs.due(passed, watchedDirSlack*m.o.DirInterval, watchedDirRate) {
-		if len(m.watchedDirs.items) > 0 {
-			m.visit(m.watchedDirs.next())
-		}
-	}
+	look(&m.active, m.o.FileInterval, activeFileRate)
+	look(&m.polled, m.o.FileInterval, polledFileRate)
+	look(&m.quiet, quietFileSlack*m.o.FileInterval, quietFileRate)
+	visit(&m.hotDirs, m.o.DirInterval, hotDirRate)
+	visit(&m.coldDirs, m.o.DirInterval, coldDirRate)
+	visit(&m.watchedDirs, watchedDirSlack*m.o.DirInterval, watchedDirRate)
 }

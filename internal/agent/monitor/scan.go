@@ -164,9 +164,13 @@ func (m *Monitor) list(d *dir, all bool) error {
 		return err
 	}
 	if mtime != d.mtime {
-		// A second change may hide behind the same mtime for as long as the
-		// file system's clock ticks (2 s on FAT).
-		d.mtime, d.settles = mtime, m.clock+int64(2*time.Second)
+		d.mtime = mtime
+		if m.clock-mtime < int64(time.Hour) {
+			// A second change may hide behind the same mtime for as long as the
+			// file system's clock ticks (2 s on FAT). That clock may be another
+			// machine's and wrong, hence the hour.
+			d.settles = m.clock + int64(2*time.Second)
+		}
 	}
 	// What the listing did not have is looked at before it is called gone:
 	// a listing may miss a name that is renamed during it.
@@ -446,6 +450,7 @@ func (m *Monitor) visit(d *dir) {
 	if d.wd < 0 && m.watchDir(d) {
 		m.enqueue(d) // what changed before the watch
 	}
+	m.retier(d)
 	for name := range d.dangling {
 		m.discover(d, name, kindUnknown, 0, false)
 	}

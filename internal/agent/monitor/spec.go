@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxDepth is the greatest MaxDirSearchDepth, as documented for input_file.
@@ -78,7 +79,7 @@ func compile(s Spec) (*rules, error) {
 	for _, text := range s.ExcludeDirs {
 		// A separator at the end is what people write for a directory.
 		if len(text) > 1 {
-			text = strings.TrimRight(text, `/`+string(os.PathSeparator))
+			text = strings.TrimRightFunc(text, func(r rune) bool { return r < utf8.RuneSelf && os.IsPathSeparator(uint8(r)) })
 		}
 		e, err := parseExclude("ExcludeDirs", text)
 		if err != nil {
@@ -245,7 +246,7 @@ func Match(s Spec, path string) (ok bool, why string) {
 	for i := range r.paths {
 		reached, reason := r.matchPattern(&r.paths[i], root, dirs, name)
 		if reason == "" {
-			best, by, why = reached, r.paths[i].text, ""
+			by = r.paths[i].text
 			break
 		}
 		if reached > best {

@@ -39,9 +39,9 @@ func statPath(path string, follow bool) (status, error) {
 			st.id = identity(unix.Mkdev(x.Dev_major, x.Dev_minor), x.Ino, birth)
 			return st, nil
 		}
-		if err == unix.ENOSYS {
+		if errors.Is(err, unix.ENOSYS) {
 			noStatx.Store(true)
-		} else if err != unix.EPERM { // what some container sandboxes answer to a call they don't know
+		} else if !errors.Is(err, unix.EPERM) { // what some container sandboxes answer to a call they don't know
 			return status{}, &os.PathError{Op: "stat", Path: path, Err: err}
 		}
 	}
@@ -76,7 +76,7 @@ func modeKind(mode uint32) entryKind {
 
 func retryInterrupted(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
@@ -101,7 +101,7 @@ func readDir(path string, buf []byte, fn func(name []byte, kind entryKind, ino u
 	if err != nil {
 		return 0, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return 0, &os.PathError{Op: "stat", Path: path, Err: err}

@@ -26,6 +26,8 @@ type dir struct {
 	wd      int32 // of the notifier; -1 without
 	pos     int32 // in its ring
 	gen     uint32
+	busy    int32 // files that changed in the last 180 s
+	tier    dirTier
 
 	queued     bool // a scan is queued
 	statAll    bool // that scan looks at every file
@@ -35,7 +37,7 @@ type dir struct {
 	link       bool // reached through a symbolic link
 	retry      bool // the last scan failed or was cut short by a limit
 	complained bool // and it was said
-	events     bool // the notifier tells of every change: in the slow ring
+	events     bool // the notifier tells of every change
 	dead       bool
 }
 
@@ -223,7 +225,7 @@ func (m *Monitor) newDir(parent *dir, name, path string, id uint64) *dir {
 		parent.children[d.name] = d
 	}
 	m.dirCount++
-	m.polledDirs.add(d)
+	m.coldDirs.add(d)
 	m.setID(d, id)
 	return d
 }
@@ -268,11 +270,7 @@ func (m *Monitor) removeDir(d *dir, tell bool) {
 	delete(m.skipped, d)
 	m.sawAll(d)
 	m.unwatchDir(d)
-	if d.events {
-		m.watchedDirs.remove(d)
-	} else {
-		m.polledDirs.remove(d)
-	}
+	m.dirRing(d.tier).remove(d)
 	m.clearID(d)
 	m.dirCount--
 	if d.parent != nil {
@@ -287,18 +285,42 @@ func (m *Monitor) removeDir(d *dir, tell bool) {
 	clear(m.skipped)
 }
 
+// dirTier is the ring that a directory is in.
+type dirTier uint8
+
+const (
+	dirCold    dirTier = iota // polled, nothing happened here lately
+	dirHot                    // polled, and in use: looked at every DirInterval
+	dirWatched                // events tell of its changes: a slow backstop
+)
+
+func (m *Monitor) dirRing(t dirTier) *ring[*dir] {
+	switch t {
+	case dirHot:
+		return &m.hotDirs
+	case dirWatched:
+		return &m.watchedDirs
+	}
+	return &m.coldDirs
+}
+
 // retier moves a directory and its idle files to the rings that fit.
 func (m *Monitor) retier(d *dir) {
 	events := d.wd >= 0 && m.wds[d.wd].complete && len(d.dangling) == 0
+	t := dirCold
+	switch {
+	case events:
+		t = dirWatched
+	case d.busy > 0 || len(d.dangling) > 0 || m.clock-d.mtime < int64(activeFor):
+		t = dirHot
+	}
+	if t != d.tier {
+		m.dirRing(d.tier).remove(d)
+		d.tier = t
+		m.dirRing(t).add(d)
+	}
 	if events == d.events {
 		return
-	}
-	if events {
-		m.polledDirs.remove(d)
-		m.watchedDirs.add(d)
-	} else {
-		m.watchedDirs.remove(d)
-		m.polledDirs.add(d)
 	}
 	for _, f := range d.files {
 		if f.tier != tierActive {
@@ -364,13 +386,22 @@ func (m *Monitor) fileRing(t tier) *ring[*file] {
 func (m *Monitor) enter(f *file, t tier) {
 	f.tier = t
 	m.fileRing(t).add(f)
+	if t == tierActive {
+		if f.dir.busy++; f.dir.tier == dirCold {
+			m.retier(f.dir)
+		}
+	}
 }
 
 func (m *Monitor) leave(f *file) {
-	if f.tier != tierNone {
-		m.fileRing(f.tier).remove(f)
-		f.tier = tierNone
+	if f.tier == tierNone {
+		return
 	}
+	m.fileRing(f.tier).remove(f)
+	if f.tier == tierActive {
+		f.dir.busy-- // the directory cools down at its next visit
+	}
+	f.tier = tierNone
 }
 
 // place puts a file into the ring that its age asks for.
