@@ -7,10 +7,10 @@
 // and lose more than half of the speed on logs; compression is most of what it
 // costs to send a log, so speed was chosen.
 //
-// On little-endian machines that load unaligned words at no cost, bytes are
-// read and written through unsafe.Pointer (mem_unsafe.go). The build tag
-// lz4safe, and every other machine, takes the same algorithm over slices with
-// bounds checks (mem_safe.go). Both give the same bytes.
+// On amd64 and arm64, which load unaligned words at no cost, bytes are read and
+// written through unsafe.Pointer (mem_unsafe.go). The build tag lz4safe, and
+// every other machine, takes the same algorithm over slices with bounds checks
+// (mem_safe.go). Both give the same bytes.
 package lz4block
 
 import (
@@ -67,21 +67,21 @@ func (c *Compressor) Compress(dst, src []byte) int {
 		clear(c.table[:])
 		c.base = maxDistance + 1
 	}
-	di, anchor := c.sequences(dst, src)
+	di, anchor := c.sequences(memOf(dst), memOf(src), n)
 	c.base += uint32(n) + maxDistance + 1
 	return lastRun(dst, src, di, anchor)
 }
 
-// sequences encodes the matches of src and what stands before each. It returns
-// how much of dst it wrote and from where on src remains as literals.
+// sequences encodes the matches of src, which is n bytes long, and what stands
+// before each. It returns how much of dst it wrote and from where on src remains
+// as literals.
 //
 // It is one long function on purpose: it is the inner loop of sending, and
 // every value in it lives in a register.
-func (c *Compressor) sequences(dst, src []byte) (di, anchor int) {
+func (c *Compressor) sequences(dst, src mem, n int) (di, anchor int) {
 	var (
 		t         = &c.table
 		base      = c.base
-		n         = len(src)
 		lastStart = n - matchMargin  // no match starts behind this
 		matchEnd  = n - lastLiterals // no match ends behind this
 		ip        = 1
@@ -124,7 +124,7 @@ func (c *Compressor) sequences(dst, src []byte) (di, anchor int) {
 		if lits <= 16 && anchor+16 <= n {
 			copy16(dst, di, src, anchor) // fits: Bound leaves 16 bytes more than all literals need
 		} else {
-			copy(dst[di:], src[anchor:ip])
+			copyN(dst, di, src, anchor, lits)
 		}
 		di += lits
 
@@ -133,7 +133,13 @@ func (c *Compressor) sequences(dst, src []byte) (di, anchor int) {
 			store8(dst, di, byte(dist))
 			store8(dst, di+1, byte(dist>>8))
 			di += 2
-			length := matchLength(src, ip+minMatch, dist, matchEnd)
+			var length int // beyond minMatch; the first eight bytes decide nearly always
+			if x := load64(src, ip+minMatch) ^ load64(src, ip+minMatch-dist); x != 0 {
+				length = bits.TrailingZeros64(x) >> 3
+			} else {
+				length = 8 + matchLength(src, ip+minMatch+8, dist, matchEnd)
+			}
+			length = min(length, matchEnd-ip-minMatch)
 			ip += minMatch + length
 			if length >= 15 {
 				tv |= 15
@@ -170,7 +176,7 @@ func hash5(v uint64) uint32 {
 
 // matchLength counts the bytes from i on, and before end, that equal those
 // dist before them.
-func matchLength(src []byte, i, dist, end int) int {
+func matchLength(src mem, i, dist, end int) int {
 	start := i
 	for i+8 <= end {
 		if x := load64(src, i) ^ load64(src, i-dist); x != 0 {
@@ -185,7 +191,7 @@ func matchLength(src []byte, i, dist, end int) int {
 }
 
 // putLength writes what a length exceeds 15 by.
-func putLength(dst []byte, di, v int) int {
+func putLength(dst mem, di, v int) int {
 	for ; v >= 255; v -= 255 {
 		store8(dst, di, 255)
 		di++
@@ -199,7 +205,7 @@ func lastRun(dst, src []byte, di, anchor int) int {
 	lits := len(src) - anchor
 	if lits >= 15 {
 		dst[di] = 15 << 4
-		di = putLength(dst, di+1, lits-15)
+		di = putLength(memOf(dst), di+1, lits-15)
 	} else {
 		dst[di] = byte(lits << 4)
 		di++

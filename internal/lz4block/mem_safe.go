@@ -4,14 +4,19 @@ package lz4block
 
 import "encoding/binary"
 
-func load8(b []byte, i int) byte { return b[i] }
+// mem is the memory of a block.
+type mem = []byte
 
-func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }
+func memOf(b []byte) mem { return b }
 
-func load64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
+func load8(m mem, i int) byte { return m[i] }
 
-func store8(b []byte, i int, v byte) { b[i] = v }
+func load32(m mem, i int) uint32 { return binary.LittleEndian.Uint32(m[i:]) }
 
-func copy16(dst []byte, di int, src []byte, si int) {
-	copy(dst[di:di+16], src[si:si+16])
-}
+func load64(m mem, i int) uint64 { return binary.LittleEndian.Uint64(m[i:]) }
+
+func store8(m mem, i int, v byte) { m[i] = v }
+
+func copy16(dst mem, di int, src mem, si int) { copy(dst[di:di+16], src[si:si+16]) }
+
+func copyN(dst mem, di int, src mem, si, n int) { copy(dst[di:di+n], src[si:si+n]) }
