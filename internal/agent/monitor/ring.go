@@ -35,7 +35,9 @@ func (r *ring[T]) remove(it T) {
 		r.put(i, r.items[r.cursor])
 		i = r.cursor
 	}
-	r.put(i, r.items[last])
+	if i != last { // else the last member was just moved, and has its place
+		r.put(i, r.items[last])
+	}
 	var zero T
 	r.items[last] = zero
 	r.items = r.items[:last]

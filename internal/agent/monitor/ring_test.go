@@ -54,6 +54,14 @@ func TestRingVisitsEveryMemberOnceARound(t *testing.T) {
 				t.Fatalf("member %d was visited %d times in a round", b.number, visits)
 			}
 		}
+		for len(r.items) > 0 { // also at the very end of a round every member knows its place
+			r.remove(rapid.SampledFrom(r.items).Draw(t, "left"))
+			for i, b := range r.items {
+				if int(b.pos) != i {
+					t.Fatalf("at the end of a round member %d believes to be at %d", i, b.pos)
+				}
+			}
+		}
 	})
 }
 
