@@ -20,6 +20,19 @@ type Limits struct {
 	Nanos bool          // write the nanoseconds of log times
 }
 
+// AtMost lowers the limits to those of one more flusher; 0 leaves one as it is.
+func (l *Limits) AtMost(logs, bytes int, age time.Duration) {
+	if logs > 0 && (l.Logs == 0 || logs < l.Logs) {
+		l.Logs = logs
+	}
+	if bytes > 0 && (l.Bytes == 0 || bytes < l.Bytes) {
+		l.Bytes = bytes
+	}
+	if age > 0 && (l.Age == 0 || age < l.Age) {
+		l.Age = age
+	}
+}
+
 // MaxGroup is the most encoded bytes of a group: what SLS takes in one
 // (10 MiB), less room for the tags.
 const MaxGroup = 10<<20 - 64<<10
@@ -79,9 +92,12 @@ func (g *Group) Seal(trailer []byte) (encoded, ends []byte) {
 	return g.buf, g.ends
 }
 
-// Release gives the group's memory back: a stream without an open group holds none.
+// Release forgets what the group holds and gives its memory to the pool, or to
+// the garbage collector if p is nil: a stream without an open group holds none.
 func (g *Group) Release(p *Pool) {
-	p.put(g.buf, g.ends)
+	if p != nil {
+		p.put(g.buf, g.ends)
+	}
 	g.buf, g.ends, g.open = nil, nil, false
 }
 

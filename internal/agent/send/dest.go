@@ -149,6 +149,9 @@ func (d *Dest) Pending() int {
 	return n
 }
 
+// Close closes the way to the destination; Run must have ended.
+func (d *Dest) Close() error { return d.tr.Close() }
+
 // Run works until ctx ends, and returns when no request is in flight any more.
 func (d *Dest) Run(ctx context.Context) {
 	var wg sync.WaitGroup

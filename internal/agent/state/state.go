@@ -141,9 +141,9 @@ func (s *Store) Load() (streams []Stream, scanned map[string]int64, err error) {
 type Change struct {
 	Put     []Stream
 	Delete  []delivery.StreamID
-	Scanned string // name of a pipeline whose first scan is complete with this commit
-	Forget  string // name of a pipeline that was removed; its streams go with it
-	Now     int64  // unix seconds
+	Scanned []string // pipelines whose first scan is complete with this commit
+	Forget  []string // pipelines that were removed
+	Now     int64    // unix seconds
 }
 
 // Commit makes the change durable, all of it or nothing.
@@ -164,13 +164,15 @@ func (s *Store) Commit(c Change) error {
 				return err
 			}
 		}
-		if c.Scanned != "" {
-			if err := tx.Bucket(bucketPipelines).Put([]byte(c.Scanned), binary.AppendVarint(nil, c.Now)); err != nil {
+		for _, p := range c.Scanned {
+			if err := tx.Bucket(bucketPipelines).Put([]byte(p), binary.AppendVarint(nil, c.Now)); err != nil {
 				return err
 			}
 		}
-		if c.Forget != "" {
-			return tx.Bucket(bucketPipelines).Delete([]byte(c.Forget))
+		for _, p := range c.Forget {
+			if err := tx.Bucket(bucketPipelines).Delete([]byte(p)); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

@@ -30,7 +30,7 @@ func TestCommittedStateIsThereAfterReopening(t *testing.T) {
 		Lanes: map[string]delivery.Checkpoint{"f": {Point: delivery.Point{End: 9, Hash: 1<<64 - 1, State: []byte{1}}, Incarnation: "i", AbandonedFrom: 9}},
 	}
 	b := Stream{ID: delivery.NewStreamID(), Pipeline: "p", Path: "/b.log", Pending: true}
-	if err := s.Commit(Change{Put: []Stream{a, b}, Scanned: "p", Now: 42}); err != nil {
+	if err := s.Commit(Change{Put: []Stream{a, b}, Scanned: []string{"p"}, Now: 42}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Commit(Change{Delete: []delivery.StreamID{b.ID}}); err != nil {
@@ -51,10 +51,10 @@ func TestCommittedStateIsThereAfterReopening(t *testing.T) {
 
 func TestAForgottenPipelineIsScannedAnew(t *testing.T) {
 	s := open(t, t.TempDir())
-	if err := s.Commit(Change{Scanned: "p", Now: 42}); err != nil {
+	if err := s.Commit(Change{Scanned: []string{"p"}, Now: 42}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(Change{Forget: "p"}); err != nil {
+	if err := s.Commit(Change{Forget: []string{"p"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, scanned, err := s.Load(); err != nil || len(scanned) != 0 {

@@ -1,0 +1,291 @@
+// Package agent is the collector: it wires the six steps, monitor, read,
+// process, filter, aggregate and send, and keeps what they have to remember.
+//
+// The monitor tells which paths changed; the discovery goroutine finds out
+// which file that is and gives it a stream; workers take turns on streams, from
+// the read of a chunk to the sealed package, as plain calls; destinations
+// deliver the packages and move the checkpoints; the saver makes those durable.
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/monitor"
+	"logtail/internal/agent/send"
+	"logtail/internal/agent/state"
+	"logtail/internal/pipeline"
+	"logtail/internal/sls"
+)
+
+const (
+	// DefaultBytesPerSec is max_bytes_per_sec; more than it means no limit, as documented.
+	DefaultBytesPerSec = 20 << 20
+	// DefaultBudget bounds the packages that wait to be sent, in bytes.
+	DefaultBudget = 24 << 20
+	// drainTime is how long a stopping agent tries to deliver what it has read.
+	// What is left is read again after the next start.
+	drainTime = 4 * time.Second
+)
+
+// Options of an agent.
+type Options struct {
+	Data      string // folder of the agent's state
+	Pipelines []*pipeline.Pipeline
+	// Once makes Run end when every one-time input is read and delivered.
+	Once bool
+	// Workers is process_thread_count; 0 means one for each processor, at most 4.
+	Workers int
+	// BytesPerSec is max_bytes_per_sec: raw bytes sent in a second by all
+	// pipelines. 0 and everything above DefaultBytesPerSec mean no limit.
+	BytesPerSec int64
+	// Concurrency is send_request_concurrency; 0 means send.DefaultConcurrency.
+	Concurrency int
+	// Endpoint and Credentials serve flusher_sls where the pipeline names none.
+	Endpoint    string
+	Credentials sls.Credentials
+	TLS         *tls.Config // nil: the system's certificate authorities
+	UserAgent   string
+	Log         *slog.Logger
+	Now         func() time.Time
+	// Monitor's intervals; 0 means its defaults.
+	DirInterval, FileInterval time.Duration
+}
+
+// Agent is one collector.
+type Agent struct {
+	opt    Options
+	now    func() time.Time
+	log    *slog.Logger
+	alarms *alarm.Log
+	store  *state.Store
+	saver  *saver
+	mon    *monitor.Monitor
+	queue  *schedule
+	files  *files
+	again  again
+	runs   map[string]*pipelineRun
+	dests  map[destKey]*send.Dest
+	order  []*send.Dest // the same, as they were made
+	stats  Stats
+
+	// service makes the transport to a logstore.
+	service func(k destKey, region string) (send.Transport, error)
+
+	stopping atomic.Bool
+	finish   context.CancelFunc // ends Run when all one-time inputs are done
+	begun    time.Time
+}
+
+// New checks everything that can be checked, opens the state and takes up the
+// streams in it. Nothing is read before Run.
+func New(o Options) (*Agent, error) { return newAgent(o, nil) }
+
+// newAgent is New with another way to make the transports to logstores, if service is not nil.
+func newAgent(o Options, service func(k destKey, region string) (send.Transport, error)) (*Agent, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Workers == 0 {
+		o.Workers = min(runtime.GOMAXPROCS(0), 4)
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = send.DefaultConcurrency
+	}
+	a := &Agent{
+		opt: o, now: o.Now, log: o.Log, queue: newSchedule(), files: newFiles(), again: again{wake: make(chan struct{}, 1)},
+		runs: map[string]*pipelineRun{}, dests: map[destKey]*send.Dest{}, finish: func() {},
+	}
+	if a.service = service; service == nil {
+		a.service = a.logstore
+	}
+	a.alarms = alarm.NewLog(alarm.Options{Logger: o.Log, Now: o.Now})
+	var err error
+	if a.mon, err = monitor.New(monitor.Options{
+		DirInterval: o.DirInterval, FileInterval: o.FileInterval, UseEvents: true, Logger: o.Log,
+		Alarm: func(kind, message string) { a.alarms.Raise(alarm.Type(kind), alarm.Scope{}, 1, message, nil) },
+	}); err != nil {
+		a.alarms.Close()
+		return nil, err
+	}
+	if err := a.build(); err != nil {
+		a.alarms.Close()
+		return nil, err
+	}
+	if a.store, err = state.Open(filepath.Clean(o.Data)); err != nil {
+		a.alarms.Close()
+		return nil, err
+	}
+	a.saver = newSaver(a, a.store)
+	if err := a.load(); err != nil {
+		a.store.Close()
+		a.alarms.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// build makes the pipelines and their destinations.
+func (a *Agent) build() error {
+	slots := make(chan struct{}, a.opt.Concurrency)
+	var limit []*rate.Limiter
+	if n := a.opt.BytesPerSec; n > 0 && n <= DefaultBytesPerSec {
+		limit = append(limit, rate.NewLimiter(rate.Limit(n), int(n)))
+	}
+	for _, p := range a.opt.Pipelines {
+		if a.runs[p.Name] != nil {
+			return fmt.Errorf("two pipelines are called %q; rename one of their files", p.Name)
+		}
+		run, err := a.newRun(p, slots, limit)
+		if err != nil {
+			return fmt.Errorf("pipeline %q: %w", p.Name, err)
+		}
+		a.runs[p.Name] = run
+	}
+	return nil
+}
+
+// load takes up the streams of the last run.
+func (a *Agent) load() error {
+	streams, scanned, err := a.store.Load()
+	if err != nil {
+		return err
+	}
+	for _, run := range a.runs {
+		_, done := scanned[run.p.Name]
+		run.firstScan = !done
+	}
+	for i := range streams {
+		if run := a.runs[streams[i].Pipeline]; run != nil {
+			a.restore(run, &streams[i])
+		}
+	}
+	return nil
+}
+
+// Run collects until ctx ends, or until all one-time inputs are done. Then it
+// delivers what it has read, for a few seconds at most, and stops.
+func (a *Agent) Run(ctx context.Context) error {
+	a.begun = a.now()
+	ctx, a.finish = context.WithCancel(ctx)
+	defer a.finish()
+	for _, run := range a.runs {
+		if err := a.mon.Watch(run.p.Name, run.spec()); err != nil {
+			a.close()
+			return fmt.Errorf("pipeline %q: %w", run.p.Name, err)
+		}
+	}
+	var monitoring, discovery, working, saving, sending sync.WaitGroup
+	watchCtx, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	saveCtx, stopSaving := context.WithCancel(context.WithoutCancel(ctx))
+	sendCtx, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	defer func() { stopWatching(); stopSaving(); stopSending() }()
+	var monErr error
+	for _, d := range a.order {
+		sending.Go(func() { d.Run(sendCtx) })
+	}
+	saving.Go(func() { a.saver.run(saveCtx) })
+	monitoring.Go(func() { monErr = a.mon.Run(watchCtx); a.finish() })
+	discovery.Go(func() { a.discover(watchCtx, a.mon.Events()) })
+	working.Go(func() { a.queue.run(watchCtx, a.now) })
+	for range a.opt.Workers {
+		working.Go(a.newWorker().work)
+	}
+	if len(a.runs) == 0 {
+		a.log.Warn("there is no pipeline to run")
+	}
+	a.checkFinished()
+	<-ctx.Done()
+
+	// The order of stopping is the data's way.
+	a.stopping.Store(true)
+	stopWatching()
+	monitoring.Wait()
+	discovery.Wait()
+	a.queue.close()
+	working.Wait()
+	a.drain()
+	stopSending()
+	sending.Wait()
+	stopSaving()
+	saving.Wait()
+	return errors.Join(monErr, a.close())
+}
+
+// drain seals the open groups and waits until they are acknowledged.
+func (a *Agent) drain() {
+	w := a.newWorker()
+	for _, s := range a.files.of(nil) {
+		s.mu.Lock()
+		if s.attached() && !s.done {
+			w.flush(s)
+		}
+		s.mu.Unlock()
+	}
+	deadline := time.NewTimer(drainTime)
+	defer deadline.Stop()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		pending := 0
+		for _, d := range a.order {
+			pending += d.Pending()
+		}
+		if pending == 0 {
+			return
+		}
+		select {
+		case <-deadline.C:
+			a.log.Warn("stopping with packages that could not be delivered; their logs are read again after the next start", "packages", pending)
+			return
+		case <-poll.C:
+		}
+	}
+}
+
+// close gives everything back; the goroutines have ended.
+func (a *Agent) close() error {
+	var err error
+	for _, d := range a.order {
+		err = errors.Join(err, d.Close())
+	}
+	for _, s := range a.files.of(nil) {
+		if s.f != nil {
+			s.f.Close()
+		}
+	}
+	err = errors.Join(err, a.store.Close())
+	return errors.Join(err, a.alarms.Close())
+}
+
+// checkFinished ends Run when every one-time input is read and delivered.
+func (a *Agent) checkFinished() {
+	if !a.opt.Once {
+		return
+	}
+	for _, run := range a.runs {
+		if !run.input.Once || !run.complete.Load() {
+			return
+		}
+	}
+	for _, s := range a.files.of(nil) {
+		if s.run.input.Once {
+			return
+		}
+	}
+	a.finish()
+}

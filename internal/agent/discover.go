@@ -1,0 +1,339 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/monitor"
+	"logtail/internal/agent/read"
+	"logtail/internal/agent/state"
+	"logtail/internal/delivery"
+)
+
+// activeTime is how long before the first scan of a pipeline a file must have
+// been modified to count as modified: older ones are history, which is not
+// collected (existed_file_active_timeout of Logtail).
+const activeTime = 120 * time.Second
+
+// discover turns the monitor's events, and paths that are to be looked at
+// again, into streams until ctx ends. It is the only goroutine that
+// makes streams, so a file never gets two.
+func (a *Agent) discover(ctx context.Context, events <-chan []monitor.Event) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case batch, ok := <-events:
+			if !ok {
+				return
+			}
+			for i := range batch {
+				a.event(&batch[i])
+			}
+		case <-a.again.wake:
+			for _, p := range a.again.take() {
+				a.found(p.run, &monitor.Event{Watch: p.run.p.Name, Kind: monitor.Changed, Path: p.path})
+			}
+		}
+	}
+}
+
+func (a *Agent) event(e *monitor.Event) {
+	run := a.runs[e.Watch]
+	if run == nil {
+		return
+	}
+	switch e.Kind {
+	case monitor.Found, monitor.Changed:
+		a.found(run, e)
+	case monitor.Gone:
+		if s := a.files.at(run, e.Path); s != nil {
+			s.left(e.Path)
+		}
+	case monitor.FirstScanDone:
+		a.scanned(run)
+	}
+}
+
+// again is the paths that are to be looked at again.
+type again struct {
+	wake chan struct{} // capacity 1: there are some
+	mu   sync.Mutex
+	list []filePath
+}
+
+func (g *again) add(p filePath) {
+	g.mu.Lock()
+	g.list = append(g.list, p)
+	g.mu.Unlock()
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (g *again) take() []filePath {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list := g.list
+	g.list = nil
+	return list
+}
+
+// found looks which file is at a path now.
+func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
+	id, size, mtime, err := read.Peek(e.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, read.ErrNotRegular):
+		return
+	case err != nil:
+		a.alarms.Raise(alarm.LogfilePermission, run.scope, 1,
+			fmt.Sprintf("%v; give the agent's user the right to read it and to enter the folders above", err), nil)
+		return
+	}
+	if run.input.Once && !e.First {
+		return // it was not there when the one-time input started
+	}
+	if s := a.files.is(run, id); s != nil && s.same(id) {
+		if at := a.files.at(run, e.Path); at != nil && at != s {
+			at.left(e.Path)
+		}
+		s.here(e.Path, size, mtime)
+		return
+	}
+	if at := a.files.at(run, e.Path); at != nil {
+		at.left(e.Path)
+	}
+	s := a.newStream(run, e.Path, id)
+	s.rec.Seen = mtime / int64(time.Second)
+	switch {
+	case run.input.Once:
+		s.limit = uint64(size)
+	case run.firstScan && !run.input.TailingAllMatchedFiles && a.now().Sub(time.Unix(0, mtime)) > activeTime:
+		s.rec.Pending, s.rec.Size, s.rec.Mtime = true, size, mtime
+	case run.firstScan:
+		s.tailFrom(size)
+	}
+	if run.firstScan {
+		run.firstStreams = append(run.firstStreams, s)
+		return
+	}
+	a.saver.add(s)
+}
+
+// newStream makes a stream for a file that none is for yet. It is not stored.
+func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity) *stream {
+	s := &stream{
+		a: a, run: run, fresh: true, path: path, limit: unlimited, boundary: unlimited,
+		rec: state.Stream{
+			ID: delivery.NewStreamID(), Pipeline: run.p.Name, Path: path, Dev: id.Dev, Inode: id.Inode, Birth: id.Birth,
+			BaseHash: delivery.TailHash(nil), Seen: a.now().Unix(),
+		},
+	}
+	s.trailer = run.trailer(path)
+	a.files.put(s, id, path)
+	a.stats.Files.Add(1)
+	return s
+}
+
+// restore makes the stream of a stored record. Its lanes are made when the
+// file is found.
+func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
+	s := &stream{a: a, run: run, path: rec.Path, limit: unlimited, boundary: unlimited, rec: *rec}
+	origin := rec.Path
+	if rec.Origin != "" {
+		origin = rec.Origin
+	}
+	s.trailer = run.trailer(origin)
+	a.files.put(s, read.Identity{Dev: rec.Dev, Inode: rec.Inode, Birth: rec.Birth}, "")
+	return s
+}
+
+// scanned ends the first scan of a pipeline in this run of the agent: new
+// files that come from now on are read from their beginning, and files that
+// are known but were not at a matching path are looked for.
+func (a *Agent) scanned(run *pipelineRun) {
+	if run.firstScan {
+		run.firstScan = false
+		a.saver.scan(run, run.firstStreams)
+		run.firstStreams = nil
+	}
+	for _, s := range a.files.of(run) {
+		s.mu.Lock()
+		lost := s.lanes == nil && !s.fresh && !s.rec.Pending && !s.done
+		if lost {
+			s.gone = true // its path has another file, or none: the turn searches
+		}
+		s.mu.Unlock()
+		if lost {
+			s.attach(true)
+		}
+	}
+	run.complete.Store(true)
+	a.checkFinished()
+}
+
+// same says whether an inode is still the file it was by its birth time.
+func (s *stream) same(id read.Identity) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.done && (s.rec.Birth == 0 || id.Birth == 0 || s.rec.Birth == id.Birth)
+}
+
+// here says that the stream's file is at path and may have changed.
+func (s *stream) here(path string, size, mtime int64) {
+	s.mu.Lock()
+	if s.path != path {
+		s.a.files.leave(s, s.path)
+		if s.rec.Origin == "" {
+			s.rec.Origin = s.rec.Path
+		}
+		s.path, s.rec.Path = path, path
+	}
+	s.gone = false
+	s.rec.Seen = mtime / int64(time.Second)
+	if s.run.input.Once && s.limit == unlimited {
+		s.limit = uint64(size)
+	}
+	id := read.Identity{Dev: s.rec.Dev, Inode: s.rec.Inode}
+	wake, activate, attach := false, false, false
+	switch {
+	case s.done || s.fresh:
+	case s.rec.Pending:
+		if size != s.rec.Size || mtime != s.rec.Mtime {
+			s.rec.Pending, s.fresh, activate = false, true, true
+			s.tailFrom(size)
+		}
+	case s.lanes == nil:
+		attach = true
+	default:
+		wake = true
+	}
+	s.mu.Unlock()
+	s.a.files.put(s, id, path)
+	switch {
+	case activate:
+		s.a.stats.Files.Add(1)
+		s.a.saver.add(s)
+	case attach:
+		s.a.stats.Files.Add(1)
+		s.attach(true)
+	case wake:
+		s.a.queue.add(s)
+	}
+}
+
+// left says that the stream's file is not at path any more: it was renamed or
+// deleted. What is unread of it is still read, by the open handle or where it
+// went in its folder.
+func (s *stream) left(path string) {
+	s.a.files.leave(s, path)
+	s.mu.Lock()
+	if s.path == path {
+		s.gone = true
+	}
+	s.mu.Unlock()
+	s.a.queue.add(s)
+}
+
+// tailFrom sets where collection starts at a first contact with a file that
+// existed before its pipeline: at its beginning, or, if it is large, at the
+// first line of its end.
+func (s *stream) tailFrom(size int64) {
+	tail := s.run.input.TailSizeKB << 10
+	if size <= tail {
+		return
+	}
+	f, err := read.Open(s.path)
+	if err != nil {
+		return // the turn will find out why; nothing was skipped then
+	}
+	defer f.Close()
+	start, hash, err := read.AlignTail(f, uint64(size-tail))
+	if err != nil {
+		return
+	}
+	s.rec.Base, s.rec.BaseHash = start, hash
+	s.a.stats.Skipped.Add(int64(start))
+	s.a.alarms.Raise(alarm.SkipReadLog, s.run.scope, 1,
+		fmt.Sprintf("%s had %d bytes when it was first seen; by the rule of the first contact (TailSizeKB %d) its first %d bytes are skipped. To collect them, raise TailSizeKB or import the file",
+			s.path, size, s.run.input.TailSizeKB, start), nil)
+}
+
+// openFile makes sure that f is the stream's file. It reports whether there is
+// something to read from.
+func (s *stream) openFile() bool {
+	if s.f != nil {
+		return true
+	}
+	k := s.known()
+	if !s.gone {
+		f, facts, _, err := read.Look(s.path)
+		if err == nil {
+			switch read.Decide(k, &facts) {
+			case read.Same:
+				s.use(f, facts.Identity)
+				return true
+			case read.Truncated:
+				f.Close()
+				s.truncated()
+				return false
+			case read.Other:
+				f.Close()
+				s.gone = true
+				s.a.files.leave(s, s.path)
+				s.a.again.add(filePath{s.run, s.path})
+			}
+		} else if !errors.Is(err, os.ErrNotExist) {
+			s.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("%v; the file waits, and is tried again when it changes", err), nil)
+			return false
+		} else {
+			s.gone = true
+		}
+	}
+	f, path, err := read.Search(k, s.path)
+	if err != nil {
+		return false
+	}
+	if s.rec.Origin == "" {
+		s.rec.Origin = s.rec.Path
+	}
+	s.rec.Path = path
+	s.path = path
+	s.use(f, read.Identity{})
+	return true
+}
+
+// use takes over an open file that was found to be the stream's.
+func (s *stream) use(f *os.File, id read.Identity) {
+	s.f = f
+	if id.Inode != 0 && id.Dev != s.rec.Dev {
+		s.rec.Dev = id.Dev // renumbered, as after a reboot
+		s.a.files.put(s, id, s.path)
+	}
+}
+
+// truncated ends this stream and begins another one for the same file, from
+// its beginning. What was read before is still delivered.
+func (s *stream) truncated() {
+	unread := int64(0)
+	if s.seen > s.pos {
+		unread = int64(s.seen - s.pos)
+	}
+	s.a.stats.LostBytes.Add(unread)
+	s.a.alarms.Raise(alarm.LogTruncate, s.run.scope, 1,
+		fmt.Sprintf("%s was truncated or rewritten; it is read again from its beginning (known to be unread before: %d bytes)", s.path, unread), nil)
+	s.frozen = true
+	if s.f != nil {
+		s.f.Close()
+		s.f = nil
+	}
+	s.a.files.drop(s, &s.rec, s.path)
+	s.a.again.add(filePath{s.run, s.path})
+}

@@ -1,0 +1,166 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/state"
+	"logtail/internal/delivery"
+)
+
+// saveInterval is how often moved checkpoints are made durable. A crash costs
+// no log and doubles none, as the destination has its own progress; an
+// up-to-date checkpoint only makes the next start faster, and is what counts
+// for destinations that know nothing of ranges.
+const saveInterval = time.Second
+
+// saver makes streams and checkpoints durable, many with one commit.
+type saver struct {
+	a     *Agent
+	store *state.Store
+	wake  chan struct{} // capacity 1: a stream waits to be stored before it may be sent
+
+	mu      sync.Mutex
+	newOnes []*stream
+	moved   map[*stream]struct{}
+	removed []delivery.StreamID
+	scanned []*pipelineRun
+	failing bool
+}
+
+func newSaver(a *Agent, store *state.Store) *saver {
+	return &saver{a: a, store: store, wake: make(chan struct{}, 1), moved: map[*stream]struct{}{}}
+}
+
+// add stores a new stream and then attaches it.
+func (v *saver) add(list ...*stream) {
+	v.mu.Lock()
+	v.newOnes = append(v.newOnes, list...)
+	v.mu.Unlock()
+	v.signal()
+}
+
+// replace stores a stream under its new id instead of the old one.
+func (v *saver) replace(s *stream, old delivery.StreamID) {
+	v.mu.Lock()
+	v.removed = append(v.removed, old)
+	v.newOnes = append(v.newOnes, s)
+	v.mu.Unlock()
+	v.signal()
+}
+
+// scan stores the streams of a pipeline's first scan, all with one commit, so
+// that a crash in the middle of it makes the scan begin again.
+func (v *saver) scan(run *pipelineRun, list []*stream) {
+	v.mu.Lock()
+	v.newOnes = append(v.newOnes, list...)
+	v.scanned = append(v.scanned, run)
+	v.mu.Unlock()
+	v.signal()
+}
+
+// dirty says that a checkpoint moved.
+func (v *saver) dirty(s *stream) {
+	v.mu.Lock()
+	v.moved[s] = struct{}{}
+	v.mu.Unlock()
+}
+
+// remove forgets a stream.
+func (v *saver) remove(id delivery.StreamID) {
+	v.mu.Lock()
+	v.removed = append(v.removed, id)
+	v.mu.Unlock()
+}
+
+func (v *saver) signal() {
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run saves until ctx ends, and once more then.
+func (v *saver) run(ctx context.Context) {
+	t := time.NewTicker(saveInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			v.save()
+			return
+		case <-v.wake:
+		case <-t.C:
+		}
+		v.save()
+	}
+}
+
+// save commits what has changed. On an error everything is kept for the next
+// time; new streams wait with their files unread till then.
+func (v *saver) save() {
+	v.mu.Lock()
+	newOnes, moved, removed, scanned := v.newOnes, v.moved, v.removed, v.scanned
+	v.newOnes, v.removed, v.scanned = nil, nil, nil
+	v.moved = map[*stream]struct{}{}
+	v.mu.Unlock()
+	if len(newOnes)+len(moved)+len(removed)+len(scanned) == 0 {
+		return
+	}
+	c := state.Change{Delete: removed, Now: v.a.now().Unix()}
+	for _, s := range newOnes {
+		if rec, ok := s.snapshot(); ok {
+			c.Put = append(c.Put, rec)
+		}
+	}
+	for s := range moved {
+		if rec, ok := s.snapshot(); ok {
+			c.Put = append(c.Put, rec)
+		}
+	}
+	for _, run := range scanned {
+		c.Scanned = append(c.Scanned, run.p.Name)
+	}
+	if err := v.store.Commit(c); err != nil {
+		v.keep(newOnes, moved, removed, scanned, err)
+		return
+	}
+	v.mu.Lock()
+	v.failing = false
+	v.mu.Unlock()
+	for _, s := range newOnes {
+		s.stored()
+	}
+}
+
+// keep puts back what could not be committed.
+func (v *saver) keep(newOnes []*stream, moved map[*stream]struct{}, removed []delivery.StreamID, scanned []*pipelineRun, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.newOnes = append(newOnes, v.newOnes...)
+	v.removed = append(removed, v.removed...)
+	v.scanned = append(scanned, v.scanned...)
+	for s := range moved {
+		v.moved[s] = struct{}{}
+	}
+	if !v.failing {
+		v.a.alarms.Raise(alarm.Checkpoint, alarm.Scope{}, 1,
+			err.Error()+"; new files wait until it can be written: make room or give the agent's user the right to write there", nil)
+	}
+	v.failing = true
+}
+
+// stored goes on with a stream that is durable now.
+func (s *stream) stored() {
+	s.mu.Lock()
+	pending := s.rec.Pending
+	if pending {
+		s.fresh = false
+	}
+	s.mu.Unlock()
+	if !pending {
+		s.attach(false) // its id is new, so no destination knows its lanes
+	}
+}

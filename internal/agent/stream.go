@@ -1,0 +1,282 @@
+package agent
+
+import (
+	"math"
+	"os"
+	"sync"
+	"time"
+
+	"logtail/internal/agent/aggregate"
+	"logtail/internal/agent/read"
+	"logtail/internal/agent/send"
+	"logtail/internal/agent/state"
+	"logtail/internal/delivery"
+)
+
+// unlimited is the limit of a stream that is read as far as it grows.
+const unlimited = math.MaxUint64
+
+// stream is one file in one pipeline, from its identity to its lanes.
+type stream struct {
+	a   *Agent
+	run *pipelineRun
+
+	turn turnState // guarded by the schedule
+
+	mu    sync.Mutex
+	rec   state.Stream
+	fresh bool // rec is not stored yet, so nothing may be sent
+
+	lanes []*send.Lane     // by flusher; nil until the stream is attached
+	given []delivery.Point // by flusher: how far the lane has been given packages
+	ready []bool           // by flusher: the destination has said where the lane goes on
+
+	f        *os.File
+	pos      uint64 // next byte to read
+	tail     uint64 // delivery.TailHash before pos
+	mid      bool   // pos lies inside a record
+	limit    uint64 // read no further: the size at the start of a one-time input
+	boundary uint64 // a group must end here: some lane goes on from it
+	high     uint64 // the furthest that was ever read
+	seen     uint64 // end of the file at the last read
+	grew     time.Time
+	group    aggregate.Group
+	lastSeal time.Time
+
+	path     string // where the file is now
+	trailer  []byte // encoded topic, source and tags
+	checked  bool   // f was found to be the file of rec
+	gone     bool   // path does not lead to it any more
+	frozen   bool   // nothing more is read: the file was truncated, what was read is still delivered
+	closing  bool   // closed packages were given to the lanes
+	done     bool   // all is delivered and nothing more comes
+	forgot   bool   // it is not to be stored any more
+	finished bool   // a one-time file was read and delivered
+}
+
+// Points carry one byte of reader state: whether the offset lies inside a record.
+const stateMid = 1
+
+func readerState(mid bool) []byte {
+	if mid {
+		return []byte{stateMid}
+	}
+	return nil
+}
+
+func isMid(state []byte) bool { return len(state) > 0 && state[0]&stateMid != 0 }
+
+// snapshot returns what is to be stored of the stream; ok is false if nothing is.
+func (s *stream) snapshot() (rec state.Stream, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec = s.rec
+	if s.lanes != nil {
+		rec.Lanes = make(map[string]delivery.Checkpoint, len(s.lanes))
+		for i, l := range s.lanes {
+			rec.Lanes[s.run.flushers[i].name] = l.Checkpoint()
+		}
+		s.rec.Lanes = rec.Lanes
+	}
+	return rec, !s.forgot
+}
+
+// attach gives the stream its lanes; it must be stored. The destinations
+// answer with LaneReady.
+func (s *stream) attach(known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fresh = false
+	if s.done || s.lanes != nil {
+		return
+	}
+	s.open(known)
+}
+
+// open makes the lanes, from the checkpoints of rec. known says that the
+// destinations may know them.
+func (s *stream) open(known bool) {
+	n := len(s.run.flushers)
+	s.lanes, s.given, s.ready = make([]*send.Lane, n), make([]delivery.Point, n), make([]bool, n)
+	for i, f := range s.run.flushers {
+		c, ok := s.rec.Lanes[f.name]
+		if !ok {
+			c = delivery.Checkpoint{Point: delivery.Point{End: s.rec.Base, Hash: s.rec.BaseHash}, AbandonedFrom: s.rec.Base}
+		}
+		s.high = max(s.high, c.End)
+		s.lanes[i] = f.dest.Lane(s.rec.ID.Lane(f.name, ""), s, c, !known)
+	}
+}
+
+// LaneReady is called when a destination has said where the lane goes on.
+func (s *stream) LaneReady(l *send.Lane, plan delivery.Plan) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.index(l)
+	if i < 0 || s.done {
+		return
+	}
+	if plan.NewStream {
+		s.renew()
+		return
+	}
+	s.given[i], s.ready[i] = plan.Point, true
+	s.high = max(s.high, plan.End)
+	s.rewind()
+	s.a.queue.add(s)
+}
+
+// renew gives the stream a new id, from its checkpoints on, since another
+// agent used the old one. Nothing is sent before it is stored.
+func (s *stream) renew() {
+	for i, l := range s.lanes {
+		c := l.Checkpoint()
+		c.Incarnation = "" // no logstore has heard of the new id
+		if s.rec.Lanes == nil {
+			s.rec.Lanes = map[string]delivery.Checkpoint{}
+		}
+		s.rec.Lanes[s.run.flushers[i].name] = c
+		l.Close()
+	}
+	old := s.rec.ID
+	s.rec.ID = delivery.NewStreamID()
+	s.lanes, s.fresh = nil, true
+	s.group.Release(nil)
+	s.a.saver.replace(s, old)
+}
+
+// rewind sets the place to read from to the lowest that any lane needs, and
+// forgets the open group, whose records are read again.
+func (s *stream) rewind() {
+	low := delivery.Point{End: unlimited}
+	for i := range s.given {
+		if !s.ready[i] {
+			return
+		}
+		if s.given[i].End < low.End {
+			low = s.given[i]
+		}
+	}
+	s.group.Release(nil)
+	s.pos, s.tail, s.mid = low.End, low.Hash, isMid(low.State)
+	s.bound()
+}
+
+// bound finds the next offset at which a group must end.
+func (s *stream) bound() {
+	s.boundary = unlimited
+	for i := range s.given {
+		if e := s.given[i].End; e > s.pos && e < s.boundary {
+			s.boundary = e
+		}
+	}
+}
+
+func (s *stream) index(l *send.Lane) int {
+	for i := range s.lanes {
+		if s.lanes[i] == l {
+			return i
+		}
+	}
+	return -1
+}
+
+// attached says whether all destinations have said where to go on.
+func (s *stream) attached() bool {
+	if s.lanes == nil {
+		return false
+	}
+	for _, r := range s.ready {
+		if !r {
+			return false
+		}
+	}
+	return true
+}
+
+// LaneAcked is called when a checkpoint moved.
+func (s *stream) LaneAcked(*send.Lane) {
+	s.a.saver.dirty(s)
+	s.a.queue.add(s)
+}
+
+// LaneSpace is called when a lane takes packages again.
+func (s *stream) LaneSpace(*send.Lane) { s.a.queue.add(s) }
+
+// LaneStopped is called when another agent has taken the lane over.
+func (s *stream) LaneStopped(*send.Lane) {}
+
+// Holds says whether the file has the tail hash before end.
+func (s *stream) Holds(end, hash uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if hash == 0 || end == 0 {
+		return true
+	}
+	f := s.f
+	if f == nil {
+		var err error
+		if f, err = read.Open(s.path); err != nil {
+			if f, _, err = read.Search(s.known(), s.path); err != nil {
+				return false
+			}
+		}
+		defer f.Close()
+	}
+	h, ok := read.HashBefore(f, end)
+	return ok && h == hash
+}
+
+// known is what is remembered of the file. The place to confirm is where the
+// reader stands, or, before it does, the highest checkpoint.
+func (s *stream) known() *read.Known {
+	k := &read.Known{
+		Identity: read.Identity{Dev: s.rec.Dev, Inode: s.rec.Inode, Birth: s.rec.Birth},
+		HeadLen:  s.rec.HeadLen, Head: s.rec.Head,
+	}
+	if s.attached() {
+		k.End, k.Tail = s.pos, s.tail
+		return k
+	}
+	for _, c := range s.rec.Lanes {
+		if c.End > k.End {
+			k.End, k.Tail = c.End, c.Hash
+		}
+	}
+	return k
+}
+
+// delivered says whether everything that was read is acknowledged or given up.
+func (s *stream) delivered() bool {
+	if !s.attached() || s.group.IsOpen() {
+		return false
+	}
+	for i, l := range s.lanes {
+		if l.Pending() || s.given[i].End < s.pos {
+			return false
+		}
+	}
+	return true
+}
+
+// end closes the lanes and forgets the stream; forget removes it from the state too.
+func (s *stream) end(forget bool) {
+	if s.done {
+		return
+	}
+	s.done = true
+	for _, l := range s.lanes {
+		l.Close()
+	}
+	if s.f != nil {
+		s.f.Close()
+		s.f = nil
+	}
+	s.group.Release(nil)
+	s.a.files.drop(s, &s.rec, s.path)
+	s.a.files.end(s)
+	if forget {
+		s.forgot = true
+		s.a.saver.remove(s.rec.ID)
+	}
+}
