@@ -128,22 +128,15 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// LoadDir reads the pipelines of a directory in the order of their names: every
-// *.yaml, *.yml and *.json that is not hidden; what lies in directories below
-// it is not read. Pipelines with "enable: false" are left out. A file that is
-// wrong is in the errors (one each, an ErrorList) and does not keep the others
-// from being loaded; of several files that name the same pipeline the first
-// counts.
-func LoadDir(dir string) ([]*Pipeline, []error) {
+// Files lists the pipeline files of a directory in the order of their names:
+// every *.yaml, *.yml and *.json that is not hidden; what lies in directories
+// below it is not listed. The error is an ErrorList.
+func Files(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, []error{ErrorList{{File: dir, Message: "the directory cannot be read: " + reason(err)}}}
+		return nil, ErrorList{{File: dir, Message: "the directory cannot be read: " + reason(err)}}
 	}
-	var (
-		pipelines []*Pipeline
-		errs      []error
-		owner     = map[string]string{}
-	)
+	var files []string
 	for _, entry := range entries {
 		name := entry.Name()
 		path := filepath.Join(dir, name)
@@ -153,6 +146,26 @@ func LoadDir(dir string) ([]*Pipeline, []error) {
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			continue
 		}
+		files = append(files, path)
+	}
+	return files, nil
+}
+
+// LoadDir reads the pipelines of a directory (see Files). Those with
+// "enable: false" are left out. A file that is wrong is in the errors (one
+// each, an ErrorList) and does not keep the others from being loaded; of
+// several files that name the same pipeline the first counts.
+func LoadDir(dir string) ([]*Pipeline, []error) {
+	files, err := Files(dir)
+	if err != nil {
+		return nil, []error{err}
+	}
+	var (
+		pipelines []*Pipeline
+		errs      []error
+		owner     = map[string]string{}
+	)
+	for _, path := range files {
 		p, err := ParseFile(path)
 		switch {
 		case err != nil:

@@ -221,8 +221,6 @@ func (c *checker) excludes(path string, f *InputFile) {
 		at := fmt.Sprintf("%s.ExcludeDirs[%d]", path, i)
 		if !filepath.IsAbs(p) {
 			c.fail(at, showText(p), "is not an absolute path; write it from the root, for example /var/log/journal")
-		} else if len(p) > 1 && strings.HasSuffix(p, "/") {
-			c.fail(at, showText(p), "ends with /, and so would match nothing; remove the last /")
 		}
 	}
 	for i, p := range f.ExcludeFiles {
@@ -475,7 +473,7 @@ func (c *checker) flusherSLS(path string, s *FlusherSLS) {
 	if c.required(path+".Logstore", s.Logstore, `"my-logstore"`) && !logstoreName.MatchString(s.Logstore) {
 		c.fail(path+".Logstore", showText(s.Logstore), "is not a logstore name: 2 to 63 lower-case letters, digits, - and _, with a letter or digit at both ends")
 	}
-	if c.required(path+".Endpoint", s.Endpoint, "http://127.0.0.1:7480 or cn-hangzhou.log.aliyuncs.com") {
+	if s.Endpoint != "" { // the agent may have been told where its service is
 		if problem := checkEndpoint(s.Endpoint); problem != "" {
 			c.fail(path+".Endpoint", showText(s.Endpoint), "%s", problem)
 		}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"logtail/internal/agent"
+	"logtail/internal/pipeline"
+	"logtail/internal/sls"
+)
+
+// An access key in the environment goes before the one of the credentials file,
+// for agents that are given theirs by something else. (A key is never a flag:
+// every user of a machine can read the arguments of a program.)
+const (
+	keyIDEnv     = "LOGTAIL_ACCESS_KEY_ID"
+	keySecretEnv = "LOGTAIL_ACCESS_KEY_SECRET"
+)
+
+// newCollector makes an agent in the foreground, with the key that its pipelines
+// need.
+func newCollector(cmd *cobra.Command, data string, pipelines []*pipeline.Pipeline, once bool, logger *slog.Logger) (*agent.Agent, error) {
+	o := agent.Options{Data: data, Pipelines: pipelines, Once: once, Log: logger, UserAgent: userAgent()}
+	if usesService(pipelines) {
+		if err := setKey(cmd, &o); err != nil {
+			return nil, err
+		}
+	}
+	if err := makeDir(data); err != nil {
+		return nil, err
+	}
+	return agent.New(o)
+}
+
+func usesService(pipelines []*pipeline.Pipeline) bool {
+	for _, p := range pipelines {
+		for _, f := range p.Flushers {
+			if f.SLS != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// setKey takes the key from the environment, else from the credentials file,
+// which also says where flusher_sls sends if its pipeline does not.
+func setKey(cmd *cobra.Command, o *agent.Options) error {
+	o.Credentials = sls.Credentials{AccessKeyID: os.Getenv(keyIDEnv), AccessKeySecret: os.Getenv(keySecretEnv)}
+	fromEnv := o.Credentials.AccessKeyID != "" && o.Credentials.AccessKeySecret != ""
+	named, _ := cmd.Flags().GetString("credentials")
+	path, err := findCredentials(named)
+	if fromEnv && (err != nil || named == "" && os.Getenv(credentialsEnv) == "") {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("flusher_sls needs an access key: %w, or set %s and %s", err, keyIDEnv, keySecretEnv)
+	}
+	c, err := readCredentials(cmd, path)
+	if err != nil {
+		return err
+	}
+	if !fromEnv {
+		o.Credentials = sls.Credentials{AccessKeyID: c.AccessKeyID, AccessKeySecret: c.AccessKeySecret}
+	}
+	o.Endpoint = c.Endpoint
+	o.TLS, err = c.tlsConfig()
+	return err
+}
+
+// makeDir makes a data folder that only its owner can read.
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("the data folder %s cannot be made: %w; choose another one with --data", dir, pathReason(err))
+	}
+	return nil
+}
+
+// pathReason is an error without the path that the message has already.
+func pathReason(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// loadAll reads pipeline files; every mistake of every file is reported.
+func loadAll(files []string) ([]*pipeline.Pipeline, error) {
+	var (
+		pipelines []*pipeline.Pipeline
+		lines     []string
+		owner     = map[string]string{}
+	)
+	for _, f := range files {
+		p, err := pipeline.ParseFile(f)
+		switch {
+		case err != nil:
+			lines = append(lines, err.Error())
+		case owner[p.Name] != "":
+			lines = append(lines, fmt.Sprintf("%s: names the pipeline %q, as %s does; rename one of the files", f, p.Name, owner[p.Name]))
+		case p.Enable:
+			owner[p.Name] = f
+			pipelines = append(pipelines, p)
+		}
+	}
+	if len(lines) > 0 {
+		return nil, errors.New(strings.Join(lines, "\n"))
+	}
+	return pipelines, nil
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"logtail/internal/agent"
+	"logtail/internal/pipeline"
+	"logtail/internal/server"
+	"logtail/internal/sls"
+)
+
+// Where the logs of up go.
+const (
+	upProject  = "default"
+	upLogstore = "default"
+)
+
+func newUp() *cobra.Command {
+	var paths []string
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Collect this machine's own logs and make them searchable",
+		Long: `Start the Log Service and the agent on this machine, collect the machine's own
+logs (or the given files), and run until Ctrl-C. The next start goes on where
+this one stopped.`,
+		Example: `  logtail up
+  logtail up --path '/srv/app/logs/**/*.log' --path /var/log/syslog`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			data, listen, err := listenFlags(cmd)
+			if err != nil {
+				return err
+			}
+			logger, err := newLogger(cmd, slog.LevelWarn)
+			if err != nil {
+				return err
+			}
+			patterns, err := absolutePatterns(paths)
+			if err != nil {
+				return err
+			}
+			if len(patterns) == 0 {
+				patterns = ownLogs()
+			}
+			u := &up{out: cmd.OutOrStdout(), logger: logger, patterns: patterns, data: data, listen: listen}
+			return u.run(cmd.Context())
+		},
+	}
+	addListenFlags(c)
+	c.Flags().StringArrayVar(&paths, "path", nil, "file or pattern to collect, in quotes, instead of the machine's own logs; may be repeated")
+	return c
+}
+
+// up is both halves in one process.
+type up struct {
+	out          io.Writer
+	logger       *slog.Logger
+	patterns     []string
+	data, listen string
+}
+
+func (u *up) run(ctx context.Context) error {
+	abs, err := filepath.Abs(u.data)
+	if err != nil {
+		return fmt.Errorf("the data folder %s: %w", u.data, err)
+	}
+	service, err := server.New(server.Options{Data: u.data, Listen: u.listen, InsecureHTTP: isLoopback(u.listen), Logger: u.logger})
+	if err != nil {
+		return err
+	}
+	if err := service.Start(ctx); err != nil {
+		return err
+	}
+	// The agent stops first, so that the service can still take what it drains.
+	return errors.Join(u.collect(ctx, service, abs), service.Shutdown(context.WithoutCancel(ctx)))
+}
+
+// collect runs the agent against the service until ctx ends.
+func (u *up) collect(ctx context.Context, service *server.Server, data string) error {
+	if err := service.Ensure(ctx, upProject, upLogstore); err != nil {
+		return err
+	}
+	creds := &credentials{Credentials: service.Credentials(), path: filepath.Join(u.data, server.CredentialsFile)}
+	inputs := upInputs(u.patterns, data)
+	tlsConfig, err := creds.tlsConfig()
+	if err != nil {
+		return err
+	}
+	o := agent.Options{
+		Data: filepath.Join(u.data, "agent"), Endpoint: creds.Endpoint, TLS: tlsConfig, Log: u.logger, UserAgent: userAgent(),
+		Credentials: sls.Credentials{AccessKeyID: creds.AccessKeyID, AccessKeySecret: creds.AccessKeySecret},
+	}
+	for i, in := range inputs {
+		name := "up"
+		if i > 0 {
+			name = fmt.Sprintf("up-%d", i+1)
+		}
+		p := pipeline.New(name).Add(in).Add(pipeline.NewFlusherSLS(creds.Endpoint, upProject, upLogstore))
+		if err := p.Validate(); err != nil {
+			return err
+		}
+		o.Pipelines = append(o.Pipelines, p)
+	}
+	if err := makeDir(o.Data); err != nil {
+		return err
+	}
+	collector, err := agent.New(o)
+	if err != nil {
+		return err
+	}
+	u.welcome(creds, inputs)
+	if err := collector.Run(ctx); err != nil {
+		return fmt.Errorf("the agent stopped: %w", err)
+	}
+	return nil
+}
+
+// welcome prints where everything is and what to do next. The secret is shown
+// to a person at a terminal only: output that is piped ends up in logs.
+func (u *up) welcome(c *credentials, inputs []*pipeline.InputFile) {
+	secret := "in " + c.path
+	if isTerminal(u.out) {
+		secret = c.AccessKeySecret + "  (also in " + c.path + ")"
+	}
+	fmt.Fprintln(u.out, "logtail is up")
+	fmt.Fprintln(u.out)
+	t := tabwriter.NewWriter(u.out, 0, 0, 2, ' ', 0)
+	for _, line := range [][2]string{
+		{"endpoint", c.Endpoint},
+		{"project", upProject},
+		{"logstore", upLogstore},
+		{"access key id", c.AccessKeyID},
+		{"access key secret", secret},
+	} {
+		fmt.Fprintf(t, "  %s\t%s\n", line[0], line[1])
+	}
+	t.Flush()
+	fmt.Fprintln(u.out)
+	total := 0
+	for _, in := range inputs {
+		for _, pattern := range in.FilePaths {
+			found, unreadable := countFiles(in, pattern)
+			total += found
+			note := ""
+			if unreadable > 0 {
+				note = fmt.Sprintf(", %d of them not readable by this user", unreadable)
+			}
+			fmt.Fprintf(u.out, "  collecting %s (%s%s)\n", pattern, plural(found, "file"), note)
+		}
+	}
+	if total == 0 {
+		fmt.Fprintln(u.out, "\n  No file matches yet; files that appear will be collected.\n  To collect others, stop and start again with --path, for example:\n    "+program()+" up --path '/srv/app/logs/*.log'")
+	}
+	flags := ""
+	if filepath.Clean(u.data) != filepath.Clean(defaultData) {
+		flags = " --credentials " + shellQuote(c.path)
+	}
+	fmt.Fprintf(u.out, "\n  search   %s query%s '*'\n  follow   %s tail%s\n  stop     Ctrl-C\n", program(), flags, program(), flags)
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// program is how this program was called, so that a printed line can be copied.
+func program() string {
+	if len(os.Args) > 0 && strings.Contains(filepath.Base(os.Args[0]), "logtail") {
+		return shellQuote(os.Args[0])
+	}
+	return "logtail"
+}
+
+func shellQuote(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-", r)
+	}) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
