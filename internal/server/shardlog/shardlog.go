@@ -46,6 +46,10 @@ var (
 	// ErrNoSpace: the disk is full. Nothing was appended; it heals by itself
 	// when there is room again.
 	ErrNoSpace = errors.New("shardlog: no space left on the disk")
+	// ErrCorrupt: the record asked for cannot be read any more, because the disk
+	// returned something else than was written. The reader counts it as lost,
+	// with an alarm, and goes on behind it.
+	ErrCorrupt = errors.New("shardlog: the record is damaged")
 	// ErrClosed: the log or its shard was closed or dropped.
 	ErrClosed = errors.New("shardlog: closed")
 )

@@ -1,0 +1,219 @@
+package raftwal
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
+)
+
+// What happens to a write that fails or is cut off.
+//
+// raft-wal writes a batch as entry frames, perhaps an index frame that seals
+// the segment, and a commit frame with the checksum of them all, in one
+// WriteAt, and then syncs. When that fails
+//
+//   - the writer in memory counts the entries all the same, and refuses every
+//     further append;
+//   - the file may hold none, some or all of the batch. If it holds all,
+//     because only the sync failed, opening the log again brings records to
+//     light that were reported as failed: a client that knows nothing of ranges
+//     then has them twice;
+//   - if it holds some, the next batch is written over it, and a shorter one
+//     leaves frames of the old one behind, which may be taken for valid ones
+//     when the log is opened later;
+//   - if the torn part had an index frame, or the process ends between the seal
+//     and the listing of the next segment, appends fail for ever;
+//   - cutting the records off with DeleteRange leaves a segment that cannot be
+//     read after the next start.
+//
+// So before raft-wal opens a log, repairTail cuts the last segment behind the
+// last batch that counts, durably. Within the process that is the last batch
+// that was acknowledged, so that a failed one never comes back. After a crash
+// it is the last whole one: whether the unanswered request was stored is then
+// as open as it is for any request without a reply, and compare and append
+// makes its repetition a duplicate.
+
+const (
+	frameHeader = 8
+	fileHeader  = 32
+	// keptCommits is how many of the last commits are looked at. A torn batch
+	// has no valid commit behind it, but its garbage may look like some.
+	keptCommits = 64
+)
+
+// commit is the end of a batch in a segment.
+type commit struct {
+	start   int64 // where its checksum begins
+	at      int64 // of the commit frame
+	crc     uint32
+	entries uint64 // of the segment up to here
+	index   uint64 // where the index array begins, if the batch sealed the segment
+}
+
+func (c *commit) end() int64 {
+	if c.at == 0 {
+		return 0
+	}
+	return c.at + frameHeader
+}
+
+// repairTail makes the last segment end with the last batch that counts, and
+// returns that batch; the zero commit is an empty segment.
+func (l *segmentList) repairTail(info *types.SegmentInfo) (commit, error) {
+	path := l.segmentPath(info)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) { // listed, and not made yet
+		if l.known && l.acked >= info.BaseIndex {
+			return commit{}, fmt.Errorf("segment %s is gone with records %d to %d", path, info.BaseIndex, l.acked)
+		}
+		return commit{}, nil
+	}
+	if err != nil {
+		return commit{}, err
+	}
+	defer f.Close()
+	stat, err := f.Stat()
+	if err != nil {
+		return commit{}, err
+	}
+	found, err := l.lastCommit(f, stat.Size(), info)
+	if err != nil {
+		return commit{}, fmt.Errorf("segment %s: %w", path, err)
+	}
+	if found.end() == stat.Size() {
+		return found, nil
+	}
+	if last := info.BaseIndex + found.entries - 1; !l.known && last < l.durable {
+		l.log.Error("shard log lost records that were durable: the disk returned something else than was written; a copy of the segment is kept",
+			"segment", path, "copy", path+".damaged", "last_readable", last, "last_durable", l.durable)
+		if err := copyFile(path, path+".damaged"); err != nil {
+			return commit{}, err
+		}
+	}
+	if err := f.Truncate(found.end()); err != nil {
+		return commit{}, err
+	}
+	return found, f.Sync()
+}
+
+// lastCommit finds the last batch of a segment that counts.
+func (l *segmentList) lastCommit(r io.ReaderAt, size int64, info *types.SegmentInfo) (commit, error) {
+	want := uint64(0)
+	if l.known && l.acked >= info.BaseIndex {
+		want = l.acked - info.BaseIndex + 1
+	} else if l.known {
+		return commit{}, nil
+	}
+	commits, total, err := scanCommits(r, size, want)
+	if err != nil {
+		return commit{}, err
+	}
+	for i := len(commits) - 1; i >= 0; i-- {
+		ok, err := commits[i].valid(r)
+		if err != nil {
+			return commit{}, err
+		}
+		if ok && (!l.known || commits[i].entries == want) {
+			return commits[i], nil
+		}
+	}
+	if l.known {
+		return commit{}, fmt.Errorf("record %d was stored and cannot be read any more: %w", l.acked, errDamaged)
+	}
+	if total > len(commits) {
+		return commit{}, fmt.Errorf("none of the last %d writes can be read: %w", len(commits), errDamaged)
+	}
+	return commit{}, nil
+}
+
+// scanCommits walks over the frames and returns the last commits, and how many
+// there were; with want > 0 only up to the one with so many entries.
+func scanCommits(r io.ReaderAt, size int64, want uint64) (commits []commit, total int, err error) {
+	w := window{r: r}
+	c := commit{}
+	for at := int64(fileHeader); at+frameHeader <= size; {
+		head, err := w.at(at, frameHeader)
+		if err != nil {
+			return nil, 0, err
+		}
+		value := binary.LittleEndian.Uint32(head[4:])
+		switch head[0] {
+		case segment.FrameEntry:
+			c.entries++
+		case segment.FrameIndex:
+			c.index = uint64(at) + frameHeader
+		case segment.FrameCommit:
+			c.at, c.crc = at, value
+			if total++; len(commits) == keptCommits {
+				commits = append(commits[:0], commits[1:]...)
+			}
+			commits = append(commits, c)
+			if want > 0 && c.entries >= want {
+				return commits, total, nil
+			}
+			at += frameHeader
+			c.start, c.index = at, 0
+			continue
+		default: // zeros or garbage: nothing valid follows
+			return commits, total, nil
+		}
+		at += frameHeader + (int64(value)+frameHeader-1)/frameHeader*frameHeader
+	}
+	return commits, total, nil
+}
+
+// window reads small pieces in rising order with few calls.
+type window struct {
+	r   io.ReaderAt
+	buf [4096]byte
+	off int64
+	n   int
+}
+
+// at returns the n bytes at off.
+func (w *window) at(off int64, n int) ([]byte, error) {
+	if off < w.off || off+int64(n) > w.off+int64(w.n) {
+		m, err := w.r.ReadAt(w.buf[:], off)
+		if w.off, w.n = off, m; m < n {
+			return nil, cmp.Or(err, io.ErrUnexpectedEOF)
+		}
+	}
+	return w.buf[off-w.off:][:n], nil
+}
+
+// valid compares the checksum of the batch.
+func (c *commit) valid(r io.ReaderAt) (bool, error) {
+	h := crc32.New(castagnoli)
+	if _, err := io.Copy(h, io.NewSectionReader(r, c.start, c.at-c.start)); err != nil {
+		return false, err
+	}
+	return h.Sum32() == c.crc, nil
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Close()
+		return err
+	}
+	if err := out.Sync(); err != nil {
+		out.Close()
+		return err
+	}
+	return out.Close()
+}

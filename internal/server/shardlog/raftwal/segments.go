@@ -1,0 +1,173 @@
+package raftwal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
+)
+
+const (
+	// segmentsName is the file that lists the segments of a shard. raft-wal's
+	// own choice is a bbolt database for each log: 32 KB, a memory map and a
+	// descriptor for what is one small JSON object.
+	segmentsName    = "segments.json"
+	segmentsVersion = 1
+)
+
+// segmentList is the types.MetaStore of one shard: which segments make up its
+// log. Loading it also repairs the last segment, which raft-wal 0.4.0 does not
+// do well enough by itself; see repair.go.
+type segmentList struct {
+	log    *slog.Logger
+	faults *faults
+	dir    string
+
+	// What the caller knows before it opens the log.
+	known   bool   // acked is the last record of the log
+	acked   uint64 // the last record that was reported as stored
+	durable uint64 // a record up to which the log is known to have been durable
+
+	// base is the first sequence of the last segment: the next one of the log
+	// if that segment is empty.
+	base uint64
+
+	mu     sync.Mutex
+	frozen bool // a newer handle has the log
+}
+
+// errFrozen keeps a rotation in the background of a log that was given up from
+// changing what the log opened in its place works with.
+var errFrozen = errors.New("raftwal: the log was opened anew")
+
+// freeze makes every later CommitState fail.
+func (l *segmentList) freeze() {
+	l.mu.Lock()
+	l.frozen = true
+	l.mu.Unlock()
+}
+
+type segmentsFile struct {
+	Version  int             `json:"version"`
+	Checksum uint32          `json:"checksum"` // CRC-32C of State
+	State    json.RawMessage `json:"state"`    // types.PersistentState
+}
+
+// Load implements types.MetaStore.
+func (l *segmentList) Load(dir string) (types.PersistentState, error) {
+	l.dir = dir
+	state, err := l.read()
+	if err != nil || len(state.Segments) == 0 {
+		return state, err
+	}
+	tail := &state.Segments[len(state.Segments)-1]
+	l.base = tail.BaseIndex
+	if !tail.SealTime.IsZero() {
+		return state, fmt.Errorf("%s lists no segment that is open for writing", filepath.Join(dir, segmentsName))
+	}
+	end, err := l.repairTail(tail)
+	if err != nil || end.index == 0 {
+		return state, err
+	}
+	// The last write filled the segment, and the process ended before the next
+	// one was listed. raft-wal would refuse every further write.
+	tail.SealTime = time.Now()
+	tail.MaxIndex = tail.BaseIndex + end.entries - 1
+	tail.IndexStart = end.index
+	state.Segments = append(state.Segments, types.SegmentInfo{
+		ID: state.NextSegmentID, BaseIndex: tail.MaxIndex + 1, MinIndex: tail.MaxIndex + 1,
+		Codec: tail.Codec, CreateTime: tail.SealTime, SizeLimit: tail.SizeLimit,
+	})
+	state.NextSegmentID++
+	return state, l.CommitState(state)
+}
+
+func (l *segmentList) read() (state types.PersistentState, err error) {
+	path := filepath.Join(l.dir, segmentsName)
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return state, l.checkEmpty()
+	}
+	if err != nil {
+		return state, err
+	}
+	var file segmentsFile
+	if err := json.Unmarshal(raw, &file); err != nil {
+		return state, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, errDamaged)
+	}
+	if file.Version > segmentsVersion {
+		return state, &versionError{what: path, found: byte(file.Version), own: segmentsVersion}
+	}
+	if crc32.Checksum(file.State, castagnoli) != file.Checksum || json.Unmarshal(file.State, &state) != nil {
+		return state, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, errDamaged)
+	}
+	return state, nil
+}
+
+// checkEmpty guards the records of a shard whose list was lost: raft-wal
+// deletes the segments that are not listed.
+func (l *segmentList) checkEmpty() error {
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".wal") {
+			return fmt.Errorf("%s is missing beside segment %s: restore it from a copy, or move the folder away to start an empty log",
+				filepath.Join(l.dir, segmentsName), e.Name())
+		}
+	}
+	return nil
+}
+
+// CommitState implements types.MetaStore.
+func (l *segmentList) CommitState(state types.PersistentState) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.frozen {
+		return errFrozen
+	}
+	raw, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	out, err := json.Marshal(segmentsFile{Version: segmentsVersion, Checksum: crc32.Checksum(raw, castagnoli), State: raw})
+	if err != nil {
+		return err
+	}
+	err = writeFile(l.faults, filepath.Join(l.dir, segmentsName), func(w io.Writer) error {
+		_, err := w.Write(out)
+		return err
+	})
+	if err == nil && len(state.Segments) > 0 {
+		l.base = state.Segments[len(state.Segments)-1].BaseIndex
+	}
+	return err
+}
+
+// errNoStable answers the part of types.MetaStore that is for raft's votes.
+var errNoStable = errors.New("raftwal: a shard's log keeps no values")
+
+// GetStable implements types.MetaStore.
+func (*segmentList) GetStable([]byte) ([]byte, error) { return nil, errNoStable }
+
+// SetStable implements types.MetaStore.
+func (*segmentList) SetStable(_, _ []byte) error { return errNoStable }
+
+// Close implements types.MetaStore.
+func (*segmentList) Close() error { return nil }
+
+// segmentPath is where raft-wal keeps a segment.
+func (l *segmentList) segmentPath(info *types.SegmentInfo) string {
+	return filepath.Join(l.dir, segment.FileName(*info))
+}
