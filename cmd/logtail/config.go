@@ -129,7 +129,7 @@ func hasFile(results []validation, file string) bool {
 }
 
 func invalid(err error) validation {
-	var list pipeline.ErrorList
+	var list pipeline.Errors
 	if !errors.As(err, &list) {
 		return validation{Errors: []validationError{{Message: err.Error()}}}
 	}

@@ -51,12 +51,12 @@ func showField(path string) string {
 	return path
 }
 
-// ErrorList is everything that is wrong with one configuration, in the order of
+// Errors is everything that is wrong with one configuration, in the order of
 // the text. A list that is returned as an error is never empty.
-type ErrorList []*Error
+type Errors []*Error
 
 // Error is one line per error.
-func (l ErrorList) Error() string {
+func (l Errors) Error() string {
 	lines := make([]string, len(l))
 	for i, e := range l {
 		lines[i] = e.Error()
@@ -65,7 +65,7 @@ func (l ErrorList) Error() string {
 }
 
 // Unwrap lets errors.As find each *Error.
-func (l ErrorList) Unwrap() []error {
+func (l Errors) Unwrap() []error {
 	errs := make([]error, len(l))
 	for i, e := range l {
 		errs[i] = e
@@ -74,7 +74,7 @@ func (l ErrorList) Unwrap() []error {
 }
 
 // asError is nil for an empty list; else the list in the order of the text.
-func (l ErrorList) asError() error {
+func (l Errors) asError() error {
 	if len(l) == 0 {
 		return nil
 	}

@@ -193,9 +193,9 @@ func TestErrorsInJSONNameTheirPlace(t *testing.T) {
 
 func checkFirst(t *testing.T, err error, want []string) {
 	t.Helper()
-	var list ErrorList
+	var list Errors
 	if !errors.As(err, &list) || len(list) == 0 {
-		t.Fatalf("the error is a %T, want an ErrorList", err)
+		t.Fatalf("the error is a %T, want an Errors", err)
 	}
 	first := list[0].Error()
 	for _, w := range want {

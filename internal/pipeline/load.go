@@ -19,7 +19,7 @@ var extensions = []string{".yaml", ".yml", ".json"}
 // Parse reads one pipeline. The name is a file name: its stem names the
 // pipeline, and its extension says the language (.json is JSON, all else YAML;
 // without an extension a text that starts with "{" and is valid JSON is JSON).
-// The result is valid and has all defaults. The error is an ErrorList.
+// The result is valid and has all defaults. The error is an Errors.
 func Parse(name string, data []byte) (*Pipeline, error) {
 	n, err := parseText(name, data)
 	if err != nil {
@@ -28,7 +28,7 @@ func Parse(name string, data []byte) (*Pipeline, error) {
 			e = &Error{Message: err.Error()}
 		}
 		e.File = name
-		return nil, ErrorList{e}
+		return nil, Errors{e}
 	}
 	p := New(stem(name))
 	r := reader{places: map[string]written{}, meant: map[string]bool{}}
@@ -50,7 +50,7 @@ func Parse(name string, data []byte) (*Pipeline, error) {
 // addValidation adds what Validate found, with places, except for what follows
 // from an error that reading has already reported: a field of the wrong type,
 // or whose name was mistyped, was left at its default.
-func (r *reader) addValidation(found ErrorList) {
+func (r *reader) addValidation(found Errors) {
 	reported := r.meant
 	for _, e := range r.errs {
 		for at := e.Field; at != ""; at = parent(at) {
@@ -108,13 +108,13 @@ func stem(name string) string {
 func ParseFile(path string) (*Pipeline, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, ErrorList{{File: path, Message: "cannot be opened: " + reason(err)}}
+		return nil, Errors{{File: path, Message: "cannot be opened: " + reason(err)}}
 	}
 	defer f.Close()
 	var b bytes.Buffer
 	// One byte more than allowed is enough to see that a file is too large.
 	if _, err := b.ReadFrom(io.LimitReader(f, maxFileBytes+1)); err != nil {
-		return nil, ErrorList{{File: path, Message: "cannot be read: " + reason(err)}}
+		return nil, Errors{{File: path, Message: "cannot be read: " + reason(err)}}
 	}
 	return Parse(path, b.Bytes())
 }
@@ -130,11 +130,11 @@ func reason(err error) string {
 
 // Files lists the pipeline files of a directory in the order of their names:
 // every *.yaml, *.yml and *.json that is not hidden; what lies in directories
-// below it is not listed. The error is an ErrorList.
+// below it is not listed. The error is an Errors.
 func Files(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, ErrorList{{File: dir, Message: "the directory cannot be read: " + reason(err)}}
+		return nil, Errors{{File: dir, Message: "the directory cannot be read: " + reason(err)}}
 	}
 	var files []string
 	for _, entry := range entries {
@@ -153,7 +153,7 @@ func Files(dir string) ([]string, error) {
 
 // LoadDir reads the pipelines of a directory (see Files). Those with
 // "enable: false" are left out. A file that is wrong is in the errors (one
-// each, an ErrorList) and does not keep the others from being loaded; of
+// each, an Errors) and does not keep the others from being loaded; of
 // several files that name the same pipeline the first counts.
 func LoadDir(dir string) ([]*Pipeline, []error) {
 	files, err := Files(dir)
@@ -172,7 +172,7 @@ func LoadDir(dir string) ([]*Pipeline, []error) {
 			errs = append(errs, err)
 		case !p.Enable:
 		case owner[p.Name] != "":
-			errs = append(errs, ErrorList{{File: path, Message: fmt.Sprintf("names the pipeline %q, as %s does; rename one of the files", p.Name, owner[p.Name])}})
+			errs = append(errs, Errors{{File: path, Message: fmt.Sprintf("names the pipeline %q, as %s does; rename one of the files", p.Name, owner[p.Name])}})
 		default:
 			owner[p.Name] = path
 			pipelines = append(pipelines, p)

@@ -12,7 +12,7 @@ const maxErrors = 50
 
 // A reader turns nodes into the model, and collects what is wrong.
 type reader struct {
-	errs   ErrorList
+	errs   Errors
 	places map[string]written // by field path, for what Validate finds later
 	meant  map[string]bool    // field paths that a mistyped name most likely means
 }

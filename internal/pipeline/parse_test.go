@@ -177,7 +177,7 @@ func TestPipelinesBuiltInCodeAreValid(t *testing.T) {
 		t.Error(err)
 	}
 	p.Flushers[0].SLS = nil
-	var list ErrorList
+	var list Errors
 	if err := p.Validate(); !errors.As(err, &list) || list[0].Field != "flushers[0]" || !strings.Contains(err.Error(), "flusher_sls") {
 		t.Errorf("a flusher without settings: %v", err)
 	}
@@ -295,7 +295,7 @@ func FuzzParse(f *testing.F) {
 			name = "p.json"
 		}
 		p, err := Parse(name, []byte(text))
-		var list ErrorList
+		var list Errors
 		switch {
 		case err == nil:
 			if err := p.Validate(); err != nil {

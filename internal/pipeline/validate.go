@@ -45,10 +45,10 @@ var (
 )
 
 // Validate checks what Parse checks, for a pipeline that was built in code. The
-// error is an ErrorList whose fields are paths such as flushers[0].Endpoint.
+// error is an Errors whose fields are paths such as flushers[0].Endpoint.
 func (p *Pipeline) Validate() error { return p.validate().asError() }
 
-func (p *Pipeline) validate() ErrorList {
+func (p *Pipeline) validate() Errors {
 	var c checker
 	if p.Name == "" {
 		c.fail("", "", "the pipeline has no name; name it, or its file")
@@ -62,7 +62,7 @@ func (p *Pipeline) validate() ErrorList {
 	return c.errs
 }
 
-type checker struct{ errs ErrorList }
+type checker struct{ errs Errors }
 
 func (c *checker) fail(path, value, format string, a ...any) {
 	c.errs = append(c.errs, &Error{Field: path, Value: value, Message: fmt.Sprintf(format, a...)})
