@@ -168,6 +168,17 @@ func invalidGroup() *Error {
 
 // decodePair reads a key and value, as views into b. Both are required.
 func decodePair(b []byte) (key, value []byte, ok bool) {
+	// Every encoder writes the key, then the value, and most lengths are one
+	// byte: that is read without a loop.
+	if len(b) >= 4 && b[0] == tagPairKey && b[1] < 0x80 {
+		if k := 2 + int(b[1]); k+2 <= len(b) && b[k] == tagPairValue && b[k+1] < 0x80 && k+2+int(b[k+1]) == len(b) {
+			return b[2:k:k], b[k+2 : len(b) : len(b)], true
+		}
+	}
+	return decodePairSlow(b)
+}
+
+func decodePairSlow(b []byte) (key, value []byte, ok bool) {
 	r := reader{b: b}
 	for len(r.b) > 0 {
 		switch tag := r.varint(); tag {

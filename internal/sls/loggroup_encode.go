@@ -14,7 +14,7 @@ const (
 	tagGroupMachineUUID = 5<<3 | 2
 	tagGroupTag         = 6<<3 | 2 // LogGroup.LogTags
 
-	tagLogTime    = 1<<3 | 0
+	tagLogTime    = 1 << 3 // a varint
 	tagLogContent = 2<<3 | 2
 	tagLogTimeNs  = 4<<3 | 5 // fixed32, not a varint
 

@@ -3,6 +3,7 @@ package sls
 import (
 	"bytes"
 	"fmt"
+	"math/rand"
 	"reflect"
 	"strings"
 	"testing"
@@ -251,7 +252,7 @@ func TestDecodeTakesPartsInAnyOrderAndSkipsTheUnknown(t *testing.T) {
 	m := pb{}.bytes(6, pair([]byte("t"), []byte("1"))).bytes(3, []byte("first")).bytes(1, lg).
 		varint(100, 5).fixed32(101, 5).fixed64(102, 5).bytes(103, []byte("?")).bytes(3, []byte("last"))
 	m = protowire.AppendTag(m, 104, protowire.StartGroupType)
-	m = protowire.AppendTag(pb(m).varint(1, 1), 104, protowire.EndGroupType)
+	m = protowire.AppendTag(m.varint(1, 1), 104, protowire.EndGroupType)
 	var g LogGroup
 	if err := g.Decode(m, DefaultLimits); err != nil {
 		t.Fatal(err)
@@ -378,19 +379,22 @@ func TestLogGroupListComesBack(t *testing.T) {
 	wantCode(t, err, CodePostBodyInvalid)
 }
 
-// benchContents are the fields of an access log.
-func benchContents() []Content {
+// benchContents are the fields of the i-th line of an access log.
+func benchContents(i int) []Content {
+	r := rand.New(rand.NewSource(int64(i)))
 	return []Content{
-		content("remote_addr", "10.1.2.3"), content("remote_user", "-"), content("time_local", "21/Nov/2026:10:00:00 +0000"),
-		content("method", "GET"), content("path", "/api/v1/items/12345?page=3"), content("status", "200"), content("bytes", "5120"),
+		content("remote_addr", fmt.Sprintf("10.%d.%d.%d", r.Intn(4), r.Intn(256), r.Intn(256))), content("remote_user", "-"),
+		content("time_local", fmt.Sprintf("21/Nov/2026:10:%02d:%02d +0000", i/60%60, i%60)), content("method", "GET"),
+		content("path", fmt.Sprintf("/api/v1/items/%d?page=%d", r.Intn(5000), r.Intn(20))),
+		content("status", "200"), content("bytes", fmt.Sprint(r.Intn(60_000))),
 		content("referer", "https://shop.example.com/list?sort=price"),
 		content("user_agent", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"),
-		content("request_time", "0.032"), content("request_id", "8f14e45fceea167a"),
+		content("request_time", fmt.Sprintf("%.3f", r.Float64())), content("request_id", fmt.Sprintf("%016x", r.Uint64())),
 	}
 }
 
 func TestEncodingDoesNotAllocate(t *testing.T) {
-	contents := benchContents()
+	contents := benchContents(0)
 	buf := make([]byte, 0, 64<<10)
 	if n := testing.AllocsPerRun(100, func() {
 		b := buf
@@ -419,8 +423,8 @@ func TestDecodingIntoAUsedGroupDoesNotAllocate(t *testing.T) {
 
 func benchGroup() []byte {
 	var b []byte
-	for range 1000 {
-		b = AppendLog(b, 1_700_000_000, -1, benchContents())
+	for i := range 1500 {
+		b = AppendLog(b, 1_700_000_000, -1, benchContents(i))
 	}
 	b = AppendTopic(b, "nginx")
 	return AppendTag(b, "__path__", "/var/log/nginx/access.log")
@@ -463,7 +467,7 @@ func BenchmarkAppendLog(b *testing.B) {
 		contents []Content
 	}{
 		{"1 field", []Content{{[]byte("content"), bytes.Repeat([]byte("x"), 288)}}},
-		{"11 fields", benchContents()},
+		{"11 fields", benchContents(0)},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
 			buf := make([]byte, 0, 1<<20)

@@ -102,7 +102,7 @@ func TestDecodePackagesRefuses(t *testing.T) {
 		"size over the limit":     {one(data.varint(2, 10<<20+1)), CodePostBodyTooLarge},
 		"unknown compression":     {one(data.varint(3, 4)), CodeInvalidCompressType},
 		"short lane":              {one(data.bytes(100, lane[:15])), CodePostBodyInvalid},
-		"long lane":               {one(data.bytes(100, append(lane, 0))), CodePostBodyInvalid},
+		"long lane":               {one(data.bytes(100, make([]byte, 17))), CodePostBodyInvalid},
 		"lane as number":          {one(data.varint(100, 1)), CodePostBodyInvalid},
 		"hash as number":          {one(data.bytes(100, lane).varint(105, 1)), CodePostBodyInvalid},
 		"state as number":         {one(data.bytes(100, lane).varint(107, 1)), CodePostBodyInvalid},

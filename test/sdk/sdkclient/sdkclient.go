@@ -33,7 +33,7 @@ func New(addr, keyID, secret string) sls.ClientInterface {
 	if s, h, ok := strings.Cut(addr, "://"); ok {
 		scheme, host = s, h
 	}
-	c := sls.CreateNormalInterface(scheme+"://"+host, keyID, secret, "")
+	c := sls.CreateNormalInterfaceV2(scheme+"://"+host, sls.NewStaticCredentialsProvider(keyID, secret, ""))
 	c.SetHTTPClient(HTTPClient(host))
 	c.SetRetryTimeout(retryTimeout)
 	return c
