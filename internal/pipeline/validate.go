@@ -213,22 +213,44 @@ func checkFilePath(p string, rootAllowed bool) string {
 
 func (c *checker) excludes(path string, f *InputFile) {
 	for i, p := range f.ExcludeFilePaths {
-		if !filepath.IsAbs(p) {
-			c.fail(fmt.Sprintf("%s.ExcludeFilePaths[%d]", path, i), showText(p), "is not an absolute path; write it from the root, or use ExcludeFiles for a name in any directory")
+		if problem := checkExclude(p, "write it from the root, or use ExcludeFiles for a name in any directory"); problem != "" {
+			c.fail(fmt.Sprintf("%s.ExcludeFilePaths[%d]", path, i), showText(p), "%s", problem)
 		}
 	}
 	for i, p := range f.ExcludeDirs {
-		at := fmt.Sprintf("%s.ExcludeDirs[%d]", path, i)
-		if !filepath.IsAbs(p) {
-			c.fail(at, showText(p), "is not an absolute path; write it from the root, for example /var/log/journal")
+		if problem := checkExclude(p, "write it from the root, for example /var/log/journal"); problem != "" {
+			c.fail(fmt.Sprintf("%s.ExcludeDirs[%d]", path, i), showText(p), "%s", problem)
 		}
 	}
 	for i, p := range f.ExcludeFiles {
 		at := fmt.Sprintf("%s.ExcludeFiles[%d]", path, i)
-		if p == "" || strings.ContainsAny(p, `/\`) {
+		if p == "" || p == "." || p == ".." || strings.ContainsAny(p, "/\x00"+string(filepath.Separator)) {
 			c.fail(at, showText(p), "is not a file name; write a name such as *.gz here, and paths in ExcludeFilePaths")
 		}
 	}
+}
+
+// checkExclude says what is wrong with a path pattern of the exclusions, or "".
+func checkExclude(p, remedy string) string {
+	switch {
+	case strings.ContainsRune(p, 0):
+		return "contains a NUL character; no file name can"
+	case !filepath.IsAbs(p):
+		return "is not an absolute path; " + remedy
+	}
+	parts := strings.FieldsFunc(filepath.ToSlash(p[len(filepath.VolumeName(p)):]), func(r rune) bool { return r == '/' })
+	if len(parts) == 0 {
+		return "would leave out everything; name a path below the root"
+	}
+	for _, part := range parts {
+		if part == "." || part == ".." {
+			return "has . or .. in it; write the path out"
+		}
+		if part != "**" && strings.Contains(part, "**") {
+			return "has ** within a name; use * there, and ** alone between two /"
+		}
+	}
+	return ""
 }
 
 func (c *checker) multiline(path string, m *Multiline) {
@@ -363,6 +385,9 @@ func checkTimeFormat(format string) string {
 			continue
 		}
 		i++
+		if i+1 < len(format) && (format[i] == 'E' || format[i] == 'O') {
+			i++ // strptime's other forms of a directive
+		}
 		if i == len(format) {
 			return "ends with a single %; write %% for the character itself"
 		}
