@@ -147,7 +147,7 @@ func (x *Index) writeFileAtomic(name string, fill func(io.Writer) error) (err er
 			os.Remove(tmp)
 		}
 	}()
-	if err = fill(f); err == nil {
+	if err = fill(f); err == nil && !x.opts.noSync {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {

@@ -13,7 +13,7 @@ import (
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func conformance(opts Options) indextest.Engine {
-	opts.Logger = quiet()
+	opts.Logger, opts.noSync = quiet(), true
 	return indextest.Engine{
 		Open:  func(dir string) (index.Index, error) { return Open(dir, opts) },
 		Move:  func(x index.Index) error { return x.(*Index).Flush() },

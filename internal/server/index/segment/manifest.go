@@ -182,7 +182,7 @@ func (x *Index) writeManifest(dir string, m *manifest) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return x.syncDir(dir)
 }
 
 // rebuildManifest makes a manifest from the sidecars of a folder whose own is

@@ -83,7 +83,6 @@ func newPlan(t *table, opts *Options) *plan {
 	p.inspect()
 	for i := range p.columns {
 		c := &p.columns[i]
-		c.gaps = c.rows < len(p.refs)
 		c.dict = len(c.sample)*4 < c.seen
 		c.sample = nil
 	}
@@ -116,33 +115,22 @@ func (p *plan) order() {
 // a column has none.
 func (p *plan) choose(most int) {
 	counts := make([]int, len(p.t.keys))
-	// A key counts once a row, also where contents and tags both have it; that
-	// overlap is too rare to be worth a map here, and is cut below.
-	add := func(shape []uint32, rows int) {
-		for i, id := range shape {
-			if !slices.Contains(shape[:i], id) {
-				counts[id] += rows
-			}
-		}
-	}
-	for s, shape := range p.t.shapes {
-		add(shape, p.t.counts[s])
-	}
-	both := map[[2]uint32]int{}
+	seen := make([]int, len(p.t.keys)) // the pair of shapes that had the key last
+	pairs := map[[2]uint32]int{}
 	for _, g := range p.t.groups {
-		if len(g.tags) == 0 {
-			continue
-		}
-		add(p.t.shapes[g.tagShape], len(g.rows))
 		for i := range g.rows {
-			both[[2]uint32{g.rows[i].shape, g.tagShape}]++
+			pairs[[2]uint32{g.rows[i].shape, g.tagShape}]++
 		}
 	}
-	for pair, n := range both {
-		tags := p.t.shapes[pair[1]]
-		for i, id := range tags {
-			if slices.Contains(p.t.shapes[pair[0]], id) && !slices.Contains(tags[:i], id) {
-				counts[id] -= n
+	n := 0
+	for pair, rows := range pairs {
+		n++
+		for _, shape := range pair {
+			for _, id := range p.t.shapes[shape] {
+				if seen[id] != n { // a key counts once a row
+					seen[id] = n
+					counts[id] += rows
+				}
 			}
 		}
 	}
@@ -214,16 +202,22 @@ func (p *plan) inspectValue(id uint32, v []byte, sample bool) {
 
 // layOut makes the shapes of the segment from those of the table.
 func (p *plan) layOut() {
-	withRest := 0
+	withRest, bare := 0, false
 	for _, g := range p.t.groups {
 		for i := range g.rows {
 			s := p.shape(g.rows[i].shape, g.tagShape)
 			if s == 0 || slices.Contains(p.shapes[s], 0) {
 				withRest++
 			}
+			bare = bare || s == 0
 		}
 	}
-	p.hasRest, p.restGap = withRest > 0, withRest < len(p.refs)
+	// Rows of shape 0 have no value in any column, and no rest if they have no
+	// fields at all.
+	p.hasRest, p.restGap = withRest > 0, bare || withRest < len(p.refs)
+	for i := range p.columns {
+		p.columns[i].gaps = bare || p.columns[i].rows < len(p.refs)
+	}
 }
 
 // shape returns the number of the shape of a row. When there are too many, rows
@@ -247,12 +241,14 @@ func (p *plan) newShape(contents, tags uint32) int {
 		return 0
 	}
 	var shape []uint32
+	has := make([]bool, len(p.columns)+1)
 	for _, ids := range [][]uint32{p.t.shapes[contents], p.t.shapes[tags]} {
 		for _, id := range ids {
 			entry := uint32(p.byID[id] + 1)
-			if slices.Contains(shape, entry) {
+			if has[entry] {
 				entry = 0 // a key again
 			}
+			has[entry] = true
 			shape = append(shape, entry)
 		}
 	}

@@ -188,7 +188,7 @@ func (sh *shard) write(t *table, id uint64) (meta segmentMeta, err error) {
 	if err := os.MkdirAll(sh.dir, 0o700); err != nil {
 		return meta, err
 	}
-	if err := errors.Join(syncDir(sh.x.dir), syncDir(filepath.Dir(sh.dir))); err != nil {
+	if err := errors.Join(sh.x.syncDir(sh.x.dir), sh.x.syncDir(filepath.Dir(sh.dir))); err != nil {
 		return meta, err
 	}
 	m := segmentMeta{ID: id}
@@ -215,5 +215,5 @@ func (sh *shard) write(t *table, id uint64) (meta segmentMeta, err error) {
 	if err != nil {
 		return meta, err
 	}
-	return s.meta(id, int64(len(b))), syncDir(sh.dir)
+	return s.meta(id, int64(len(b))), sh.x.syncDir(sh.dir)
 }

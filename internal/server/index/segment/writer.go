@@ -252,6 +252,9 @@ type chunkForm struct {
 // writeCells writes a column chunk and describes it in info.
 func (s *segmentWriter) writeCells(leaf int, cells []cell, c *chunkForm, info *chunkInfo) error {
 	info.present = len(cells)
+	if len(cells) < c.n && !c.gaps {
+		return fmt.Errorf("segment: column %d has no gaps, but only %d of %d values; this is a defect of the writer", leaf, len(cells), c.n)
+	}
 	s.words.reset()
 	if c.dict {
 		s.seen.reset()
