@@ -41,6 +41,7 @@ type Log struct {
 
 	mu     sync.Mutex
 	open   map[key]*entry
+	oldest time.Time // of the open ones; not after any of them
 	closed bool
 
 	stop chan struct{} // closed by Close
@@ -111,6 +112,9 @@ func (l *Log) Raise(t Type, s Scope, count int, message string, sample []byte) {
 	}
 	due := l.takeDue(now)
 	e := &entry{key: k, since: now, count: uint64(count), message: message, sample: Sample(sample)}
+	if len(l.open) == 0 || now.Before(l.oldest) {
+		l.oldest = now
+	}
 	switch {
 	case l.closed:
 		due = append(due, e)
@@ -133,7 +137,8 @@ func (l *Log) FlushDue() {
 	l.write(due)
 }
 
-// Close writes all alarms that are still open and ends the Log. It may be called more than once.
+// Close writes all alarms that are still open and ends the Log. It may be
+// called more than once; the error is always nil, for io.Closer.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if l.closed {
@@ -151,15 +156,27 @@ func (l *Log) Close() error {
 
 // takeDue removes the entries whose window is over and returns them. The caller holds mu.
 func (l *Log) takeDue(now time.Time) []*entry {
+	if len(l.open) == 0 || !over(now, l.oldest) {
+		return nil
+	}
 	var due []*entry
+	l.oldest = now
 	for k, e := range l.open {
-		// A clock that was set back must not keep an alarm forever.
-		if d := now.Sub(e.since); d >= Window || d < -Window {
+		if over(now, e.since) {
 			due = append(due, e)
 			delete(l.open, k)
+		} else if e.since.Before(l.oldest) {
+			l.oldest = e.since
 		}
 	}
 	return due
+}
+
+// over says whether a window that began at since is over. A clock that was set
+// back must not keep an alarm forever.
+func over(now, since time.Time) bool {
+	d := now.Sub(since)
+	return d >= Window || d < -Window
 }
 
 // takeAll removes all entries and returns them. The caller holds mu.

@@ -64,8 +64,15 @@ func newLog(t *testing.T) (*Log, *book) {
 	t.Helper()
 	k := &book{now: time.Unix(1_700_000_000, 0)}
 	l := NewLog(Options{Logger: slog.New(slog.NewJSONHandler(k, nil)), Now: k.clock})
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { closeLog(t, l) })
 	return l, k
+}
+
+func closeLog(t *testing.T, l *Log) {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
 }
 
 func TestEqualAlarmsAreMergedForTheWindow(t *testing.T) {
@@ -86,7 +93,7 @@ func TestEqualAlarmsAreMergedForTheWindow(t *testing.T) {
 	}
 	// The next one starts a new window.
 	l.Raise(ParseLogFail, a, 1, "third", nil)
-	l.Close()
+	closeLog(t, l)
 	want = append(want, `PARSE_LOG_FAIL_ALARM nginx/shop/access 1 third ""`)
 	if got := k.lines(t); !reflect.DeepEqual(got, want) {
 		t.Fatalf("after Close: got %q, want %q", got, want)
@@ -104,7 +111,7 @@ func TestAlarmsThatDifferAreKeptApart(t *testing.T) {
 	l.Raise(ParseLogFail, Scope{"a", "q", "l"}, 4, "m", nil)
 	k.turn(1)
 	l.Raise(ParseLogFail, Scope{"a", "p", "k"}, 5, "m", nil)
-	l.Close()
+	closeLog(t, l)
 	want := []string{
 		`PARSE_LOG_FAIL_ALARM a/p/l 1 m ""`,
 		`REGEX_MATCH_ALARM a/p/l 2 m ""`,
@@ -139,8 +146,8 @@ func TestAClockSetBackDelaysNoAlarmForever(t *testing.T) {
 
 func TestAlarmAfterCloseIsWrittenAtOnce(t *testing.T) {
 	l, k := newLog(t)
-	l.Close()
-	l.Close()
+	closeLog(t, l)
+	closeLog(t, l)
 	l.Raise(DiscardData, Scope{}, 7, "gone", nil)
 	if got := k.lines(t); len(got) != 1 || !strings.Contains(got[0], " 7 gone") {
 		t.Fatalf("got %q, want the alarm", got)
@@ -152,7 +159,7 @@ func TestNoLogAndNothingToCountAreFine(t *testing.T) {
 	none.Raise(DiscardData, Scope{}, 1, "m", nil)
 	l, k := newLog(t)
 	l.Raise(DiscardData, Scope{}, 0, "m", nil)
-	l.Close()
+	closeLog(t, l)
 	if got := k.lines(t); len(got) != 0 {
 		t.Fatalf("got %q, want nothing", got)
 	}
@@ -166,7 +173,7 @@ func TestManyKindsLoseNoCount(t *testing.T) {
 	if n := len(l.open); n > maxKinds {
 		t.Errorf("%d alarms are open, want at most %d", n, maxKinds)
 	}
-	l.Close()
+	closeLog(t, l)
 	if n := len(k.lines(t)); n != maxKinds+5 {
 		t.Errorf("%d alarms written, want %d", n, maxKinds+5)
 	}
@@ -183,7 +190,7 @@ func TestRaiseFromManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	l.Close()
+	closeLog(t, l)
 	want := []string{`PARSE_TIME_FAIL_ALARM p// 8000 m "x"`}
 	if got := k.lines(t); !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %q, want %q", got, want)

@@ -55,10 +55,10 @@ func newDelimiter(c *pipeline.ParseDelimiter, e *env) (processor, error) {
 		p.sep = []byte("\t")
 	}
 	if n := len([]rune(c.Separator)); n == 0 || n > maxSeparator {
-		return nil, fmt.Errorf("Separator is %q; it must have 1 to %d characters", c.Separator, maxSeparator)
+		return nil, fmt.Errorf("the Separator is %q; it must have 1 to %d characters", c.Separator, maxSeparator)
 	}
 	if len(c.Quote) > 1 {
-		return nil, fmt.Errorf("Quote is %q; it must be one ASCII character", c.Quote)
+		return nil, fmt.Errorf("the Quote is %q; it must be one ASCII character", c.Quote)
 	}
 	if len(p.sep) == 1 && c.Quote != "" && c.Quote[0] != p.sep[0] {
 		p.quote, p.quoting = c.Quote[0], true

@@ -99,7 +99,7 @@ func TestDelimiterConfigurationIsRefused(t *testing.T) {
 		{"Separator", func(c *pipeline.ParseDelimiter) { c.Separator = "" }},
 		{"Separator", func(c *pipeline.ParseDelimiter) { c.Separator = "12345" }},
 		{"Quote", func(c *pipeline.ParseDelimiter) { c.Quote = "''" }},
-		{"Keys is empty", func(c *pipeline.ParseDelimiter) { c.Keys = nil }},
+		{"list Keys is empty", func(c *pipeline.ParseDelimiter) { c.Keys = nil }},
 		{"entry 2 of Keys", func(c *pipeline.ParseDelimiter) { c.Keys = []string{"a", ""} }},
 		{"OverflowedFieldsTreatment", func(c *pipeline.ParseDelimiter) { c.OverflowedFieldsTreatment = "drop" }},
 		{"SourceKey", func(c *pipeline.ParseDelimiter) { c.SourceKey = "" }},

@@ -141,7 +141,7 @@ func (j *jsonScanner) value(s []byte, i int) int {
 
 // scalar is value for numbers and the three words.
 func scalar(s []byte, i int) int {
-	word := ""
+	var word string
 	switch s[i] {
 	case 't':
 		word = "true"

@@ -76,7 +76,7 @@ func (p *parser) fork() parser {
 // keyList turns Keys into bytes.
 func keyList(keys []string) ([][]byte, error) {
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("Keys is empty; name the fields to parse into")
+		return nil, fmt.Errorf("the list Keys is empty; name the fields to parse into")
 	}
 	out := make([][]byte, len(keys))
 	for i, k := range keys {

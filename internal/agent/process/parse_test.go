@@ -12,6 +12,14 @@ import (
 	"logtail/internal/pipeline"
 )
 
+// closeAlarms makes a Log write what it holds.
+func closeAlarms(t *testing.T, l *alarm.Log) {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
 // TestWhatBecomesOfTheSource is the table of the options that all parsers share.
 func TestWhatBecomesOfTheSource(t *testing.T) {
 	const good, bad = `{"a":"1"}`, `{"a"`
@@ -168,7 +176,7 @@ func TestSplitsAndUnmatchedLinesAreCounted(t *testing.T) {
 	var b event.Batch
 	mustSplitter(t, m, 4).Split(&b, []byte("x\nS12345\nS\n"), 0, 0)
 	c.Run(&b)
-	alarms.Close()
+	closeAlarms(t, alarms)
 	if s, u, d := st.Splits.Load(), st.UnmatchedLines.Load(), st.Dropped[event.Unmatched].Load(); s != 1 || u != 1 || d != 1 {
 		t.Errorf("%d splits, %d unmatched lines, %d dropped; want 1 of each", s, u, d)
 	}
@@ -199,7 +207,7 @@ func TestFailuresRaiseOneAlarmWithASample(t *testing.T) {
 			t.Fatal(err)
 		}
 		run(chain, c.texts...)
-		alarms.Close()
+		closeAlarms(t, alarms)
 		for _, want := range []string{c.alarm, c.sample, "count=2", "pipeline=web", "project=shop", "logstore=access"} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("%s: the alarm lacks %s: %s", c.name, want, &log)
@@ -238,7 +246,7 @@ func TestChainAllocatesNothing(t *testing.T) {
 
 func TestFailuresAllocateNothing(t *testing.T) {
 	alarms := alarm.NewLog(alarm.Options{Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Unix(0, 0) }})
-	defer alarms.Close()
+	t.Cleanup(func() { closeAlarms(t, alarms) })
 	keep := pipeline.NewParseJSON()
 	keep.KeepingSourceWhenParseFail, keep.CopingRawLog = true, true
 	noAllocs(t, chainOf(t, Options{Alarm: alarms}, keep, pipeline.NewParseTimestamp("raw_log", "%Y")), genLines(200, nginxLine))

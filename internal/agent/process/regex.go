@@ -30,17 +30,17 @@ func newRegex(c *pipeline.ParseRegex, e *env) (processor, error) {
 		return nil, err
 	}
 	if c.Regex == "" {
-		return nil, fmt.Errorf("Regex is empty; give an expression with a group for each of Keys")
+		return nil, fmt.Errorf("the Regex is empty; give an expression with a group for each of Keys")
 	}
 	p := &regexParser{parser: base}
 	if p.keys, err = keyList(c.Keys); err != nil {
 		return nil, err
 	}
 	if p.expr, err = onepass.Compile("(?s)" + c.Regex); err != nil {
-		return nil, fmt.Errorf("Regex cannot be used: %w", err)
+		return nil, fmt.Errorf("the Regex cannot be used: %w", err)
 	}
 	if n := p.expr.NumSubexp(); n < len(p.keys) {
-		return nil, fmt.Errorf("Regex has %d groups, but there are %d Keys; each key needs a group", n, len(p.keys))
+		return nil, fmt.Errorf("the Regex has %d groups, but there are %d Keys; each key needs a group", n, len(p.keys))
 	}
 	p.distinct = distinct(p.keys)
 	p.copies = c.Regex == "(.*)"

@@ -55,7 +55,7 @@ func TestRegexConfigurationIsRefused(t *testing.T) {
 		{pipeline.NewParseRegex("", "a"), "Regex is empty"},
 		{pipeline.NewParseRegex("(a", "a"), "missing closing )"},
 		{pipeline.NewParseRegex("(a)", "a", "b"), "1 groups, but there are 2 Keys"},
-		{pipeline.NewParseRegex("(a)"), "Keys is empty"},
+		{pipeline.NewParseRegex("(a)"), "list Keys is empty"},
 		{pipeline.NewParseRegex("(a)", ""), "entry 1 of Keys"},
 		{&pipeline.ParseRegex{Regex: "(a)", Keys: []string{"a"}}, "SourceKey"},
 	} {

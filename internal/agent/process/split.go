@@ -35,7 +35,8 @@ type Splitter interface {
 	// chunk[0] in the stream, and each record's End the offset behind its line
 	// end. consumed is the number of bytes that became records or are none (a
 	// swallowed line end); mid says whether they end inside a record, that is,
-	// whether the next call needs Mid. A caller repeats with
+	// whether the next call needs Mid. Only the last record of a call is ever a
+	// part: behind all others a new one begins. A caller repeats with
 	// chunk[consumed:], without Full, until nothing is consumed.
 	Split(b *event.Batch, chunk []byte, base uint64, mode Mode) (consumed int, mid bool)
 	// Clone returns a Splitter of the same settings for another goroutine.
@@ -53,7 +54,7 @@ func NewSplitter(m pipeline.Multiline, maxRecord int) (Splitter, error) {
 		maxRecord = int(^uint(0) >> 1)
 	}
 	if m.Mode != "" && m.Mode != "custom" {
-		return nil, fmt.Errorf("Multiline.Mode %q is not supported; use \"custom\" with patterns", m.Mode)
+		return nil, fmt.Errorf("the Multiline.Mode %q is not supported; use \"custom\" with patterns", m.Mode)
 	}
 	s := &multilineSplitter{max: maxRecord}
 	switch m.UnmatchedContentTreatment {
@@ -61,7 +62,7 @@ func NewSplitter(m pipeline.Multiline, maxRecord int) (Splitter, error) {
 	case "discard":
 		s.discard = true
 	default:
-		return nil, fmt.Errorf("Multiline.UnmatchedContentTreatment is %q; it must be \"single_line\" or \"discard\"", m.UnmatchedContentTreatment)
+		return nil, fmt.Errorf("the Multiline.UnmatchedContentTreatment is %q; it must be \"single_line\" or \"discard\"", m.UnmatchedContentTreatment)
 	}
 	for _, p := range [...]struct {
 		name, pattern string
@@ -72,15 +73,15 @@ func NewSplitter(m pipeline.Multiline, maxRecord int) (Splitter, error) {
 		}
 		re, err := onepass.Compile(p.pattern)
 		if err != nil {
-			return nil, fmt.Errorf("Multiline.%s cannot be used: %w", p.name, err)
+			return nil, fmt.Errorf("the Multiline.%s cannot be used: %w", p.name, err)
 		}
 		*p.re = re
 	}
 	switch {
 	case s.cont != nil && s.start == nil && s.end == nil:
-		return nil, fmt.Errorf("Multiline.ContinuePattern is given alone; add StartPattern or EndPattern")
+		return nil, fmt.Errorf("the Multiline.ContinuePattern is given alone; add StartPattern or EndPattern")
 	case s.cont != nil && s.start != nil && s.end != nil:
-		return nil, fmt.Errorf("Multiline has all three patterns; remove ContinuePattern or EndPattern")
+		return nil, fmt.Errorf("the Multiline block has all three patterns; remove ContinuePattern or EndPattern")
 	case s.start == nil && s.end == nil, s.cont == nil && s.end == nil && everyLine(m.StartPattern):
 		return lineSplitter{max: maxRecord}, nil
 	}

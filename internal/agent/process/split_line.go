@@ -39,8 +39,7 @@ func (s lineSplitter) Split(b *event.Batch, chunk []byte, base uint64, mode Mode
 			if t := text(chunk, pos, to); len(t) > 0 || !mid {
 				b.Next(t, base+uint64(to))
 			}
-			pos, mid = to, true
-			continue
+			return to, true
 		}
 		if t := text(chunk, pos, eol); len(t) > 0 || !mid {
 			b.Next(t, base+uint64(eol+1))

@@ -98,7 +98,7 @@ func lineEnd(chunk []byte) int {
 }
 
 // line works on the line chunk[from:eol], behind which the next begins at next.
-// It returns false if the batch is full.
+// It returns false if this was all for this call.
 func (c *scan) line(from, eol, next int, inLine bool) bool {
 	for {
 		switch c.s.judge(text(c.chunk, from, eol), c.open, inLine, c.mid && from == c.done) {
@@ -170,7 +170,7 @@ func (s *multilineSplitter) judge(line []byte, open, inLine, fresh bool) verdict
 }
 
 // record closes the open record at eol, behind which the next begins at next.
-// It returns false if the batch is full.
+// It returns false if the batch is full or a part was taken.
 func (c *scan) record(eol, next int) bool {
 	if !c.limit(eol) {
 		return false
@@ -183,16 +183,14 @@ func (c *scan) record(eol, next int) bool {
 	return !c.b.Full()
 }
 
-// limit takes parts off the open record as long as it would be too long with a
-// line that ends at eol. It returns false if the batch is full.
+// limit takes a part off the open record if it would be too long with a line
+// that ends at eol. It returns false if it did: a part is the last of its call.
 func (c *scan) limit(eol int) bool {
-	for eol-c.done > c.s.max {
-		c.part(cut(c.chunk, c.done, c.done+c.s.max))
-		if c.b.Full() {
-			return false
-		}
+	if eol-c.done <= c.s.max {
+		return true
 	}
-	return true
+	c.part(cut(c.chunk, c.done, c.done+c.s.max))
+	return false
 }
 
 // part takes the open record up to offset to, where it does not end.
@@ -214,7 +212,7 @@ func (c *scan) unfinished(to int) {
 }
 
 // unmatched makes each line of chunk[done:to] a record of its own or drops it.
-// It returns false if the batch is full.
+// It returns false if the batch is full or a part was taken.
 func (c *scan) unmatched(to int) bool {
 	for c.done < to {
 		if c.b.Full() {
@@ -239,7 +237,9 @@ func (c *scan) unmatched(to int) bool {
 				r.Drop = event.Unmatched
 			}
 		}
-		c.done, c.mid = next, part
+		if c.done, c.mid = next, part; part {
+			return false
+		}
 	}
 	c.open = false
 	return !c.b.Full()
@@ -251,8 +251,8 @@ func (c *scan) tail(pos int, inLine bool, mode Mode) (int, bool) {
 	switch {
 	case mode&Final != 0:
 		if pos < n && !c.line(pos, n, n, inLine) {
-			// Cut short by a full batch: the rest comes with the next call. If all
-			// was taken, it ended without a line end.
+			// The rest comes with the next call. If all was taken, it ended
+			// without a line end.
 			if c.done == n {
 				c.mid = true
 			}

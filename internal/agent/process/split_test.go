@@ -25,6 +25,12 @@ type taken struct {
 // time, in chunks of at most most bytes, and the last time with Final if final is set.
 func feed(t testing.TB, s Splitter, stream string, step, most int, final bool) taken {
 	t.Helper()
+	return feedAndFlush(t, s, stream, step, most, final, 0)
+}
+
+// feedAndFlush is feed with Final also each flush-th time, as when the time to wait is over.
+func feedAndFlush(t testing.TB, s Splitter, stream string, step, most int, final bool, flush int) taken {
+	t.Helper()
 	const base = 1000
 	var out taken
 	var b event.Batch
@@ -55,6 +61,9 @@ func feed(t testing.TB, s Splitter, stream string, step, most int, final bool) t
 					t.Fatalf("nothing consumed, but %d records and mid %v with mode %b", len(b.Records), mid, mode)
 				}
 				check(t, &b, chunk, uint64(base+done), n)
+				if b.Splits > 1 || b.Splits == 1 && !mid {
+					t.Fatalf("%d parts in one call, mid %v", b.Splits, mid)
+				}
 				for _, r := range b.Records {
 					x := string(r.Raw)
 					if r.Drop == event.Unmatched {
@@ -80,8 +89,8 @@ func feed(t testing.TB, s Splitter, stream string, step, most int, final bool) t
 			}
 		}
 	}
-	for to := step; to < len(stream); to += step {
-		run(to, false)
+	for to, n := step, 1; to < len(stream); to, n = to+step, n+1 {
+		run(to, flush > 0 && n%flush == 0)
 	}
 	run(len(stream), final)
 	out.left, out.mid = stream[done:], mid
@@ -348,6 +357,15 @@ func FuzzSplit(f *testing.F) {
 		}
 		if whole.left != "" {
 			t.Fatalf("left at the end: %q", whole.left)
+		}
+		flushed := feedAndFlush(t, s, string(stream), int(step)+1, n, true, int(most%4)+1)
+		if flushed.left != "" {
+			t.Fatalf("flushed in between, left at the end: %q", flushed.left)
+		}
+		if m.StartPattern == "" && m.EndPattern == "" { // lines: only where a line was torn there are more
+			if got, want := strings.Join(flushed.records, ""), strings.Join(whole.records, ""); got != want && !bytes.ContainsAny(stream, "\r\x00") {
+				t.Fatalf("flushed in between: %q, want %q", got, want)
+			}
 		}
 		if most > 0 {
 			tight := feed(t, mustSplitter(t, m, int(most)), string(stream), int(step)+1, int(most), true)

@@ -276,9 +276,10 @@ func TestTimestampAgreesWithPackageTime(t *testing.T) {
 		c := chainOf(t, Options{}, &pipeline.ParseTimestamp{SourceKey: "content", SourceFormat: l[0]})
 		at := int64(0)
 		for i := range 5_000 {
-			if i%3 == 0 { // else the same second or minute again
+			switch i % 3 { // 2: the same text again
+			case 0:
 				at = 86400 + r.Int64N(98*365*86400) // two-digit years end in 2068
-			} else if i%3 == 1 {
+			case 1:
 				at++
 			}
 			text := time.Unix(at, 0).UTC().Format(l[1])
