@@ -18,6 +18,11 @@ const firstBuffer = 16 << 10
 // readBody reads the body of at most limit bytes and returns how many bytes of
 // the budget it holds; the caller gives them back, also after an error.
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, limit int64) (body []byte, held int64, err error) {
+	defer func() {
+		if err != nil {
+			dropBody(w, r)
+		}
+	}()
 	if err := h.Auth.Admit(r); err != nil {
 		return nil, 0, err
 	}
@@ -57,5 +62,14 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, limit int64) 
 		case at == size:
 			return body, held, nil
 		}
+	}
+}
+
+// dropBody has the connection closed after the reply if the request has a body
+// that was not read. Else net/http would wait for the rest of it, without a
+// deadline, before it sends the reply.
+func dropBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
 	}
 }

@@ -1,0 +1,209 @@
+package api_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"logtail/internal/server/api"
+	"logtail/internal/sls"
+)
+
+func TestBodiesOverTheLimitAreNotRead(t *testing.T) {
+	s := newService(t, func(c *api.Config) {
+		c.Limits = api.Limits{BodyBytes: 100 << 10, JSONBytes: 10 << 10, GroupBytes: 50 << 10}
+	})
+	u := s.withStore("proj", "store", 1)
+	noise := make([]byte, 60<<10)
+	for _, c := range []struct {
+		method, target string
+		size           int
+	}{
+		{"POST", "/logstores/store", 100<<10 + 1},
+		{"POST", "/logstores/store/shards/lb", 100<<10 + 1},
+		{"POST", "/logstores", 10<<10 + 1},
+		{"POST", "/logstores/store/logs", 10<<10 + 1},
+		{"PUT", "/nothing", 10<<10 + 1},
+	} {
+		r := u.do(c.method, "proj", c.target, map[string]string{"Content-Type": sls.ContentTypePB}, make([]byte, c.size))
+		if r.code() != sls.CodePostBodyTooLarge || !strings.Contains(r.message(), "at most") {
+			t.Errorf("%s %s: got %d %s", c.method, c.target, r.status, r.body)
+		}
+	}
+	if r := u.put("proj", "/logstores/store", sls.AppendTopic(nil, string(noise)), sls.CompressLZ4); r.code() != sls.CodePostBodyTooLarge {
+		t.Errorf("group: got %d %s", r.status, r.body)
+	}
+}
+
+func TestBodyNeedsALength(t *testing.T) {
+	s := newService(t)
+	u := s.withStore("proj", "store", 1)
+	body := group(1, "x")
+	req := u.request("POST", "proj", "/logstores/store", map[string]string{"Content-Type": sls.ContentTypePB}, body)
+	must(t, u.signer.Sign(req, body))
+	req.ContentLength, req.Body = -1, io.NopCloser(bytes.NewReader(body))
+	if r := s.send(req); r.status != http.StatusLengthRequired || r.code() != sls.CodeMissingContentLength {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+}
+
+// TestStrangersBodiesAreNotRead: without a known key the answer comes before
+// the body.
+func TestStrangersBodiesAreNotRead(t *testing.T) {
+	s := newService(t)
+	s.withStore("proj", "store", 1)
+	for _, auth := range []string{"", "Authorization: LOG nobody:c2ln\r\n"} {
+		c := slowConn(t, s)
+		fmt.Fprintf(c, "POST /logstores/store HTTP/1.1\r\nHost: proj.sls.test\r\nContent-Length: 60000000\r\n%s\r\n", auth)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		must(t, err)
+		res.Body.Close()
+		if res.StatusCode != 400 && res.StatusCode != 401 {
+			t.Errorf("got %d", res.StatusCode)
+		}
+	}
+}
+
+func TestSlowBodyIsGivenUp(t *testing.T) {
+	s := newService(t, func(c *api.Config) { c.Limits.BodyTime = time.Millisecond })
+	u := s.withStore("proj", "store", 1)
+	c := slowConn(t, s)
+	fmt.Fprintf(c, "POST /logstores/store HTTP/1.1\r\nHost: proj.sls.test\r\nContent-Length: 1000\r\nAuthorization: LOG %s:c2ln\r\n\r\nslow", u.signer.AccessKeyID)
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	must(t, err)
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	must(t, err)
+	if r := (reply{status: res.StatusCode, body: b}); r.code() != sls.CodeRequestTimeout || !strings.Contains(r.message(), "4 of 1000") {
+		t.Errorf("got %d %s", r.status, b)
+	}
+}
+
+// TestMemoryInFlightIsBounded: bodies that have arrived count, those that are
+// only announced do not.
+func TestMemoryInFlightIsBounded(t *testing.T) {
+	s := newService(t, func(c *api.Config) { c.Limits = api.Limits{InFlightBytes: 300 << 10} })
+	u := s.withStore("proj", "store", 1)
+	announce := func() { // announces 64 MB and sends nothing
+		c := slowConn(t, s)
+		fmt.Fprintf(c, "POST /logstores/store HTTP/1.1\r\nHost: proj.sls.test\r\nContent-Length: 60000000\r\nAuthorization: LOG %s:c2ln\r\n\r\n", u.signer.AccessKeyID)
+	}
+	for range 5 {
+		announce()
+	}
+	if r := u.put("proj", "/logstores/store", group(1, "x"), sls.CompressLZ4); r.status != 200 {
+		t.Errorf("five silent clients keep others out: %d %s", r.status, r.body)
+	}
+	big := sls.AppendTopic(nil, strings.Repeat("x", 400<<10))
+	r := u.do("POST", "proj", "/logstores/store", map[string]string{"Content-Type": sls.ContentTypePB}, big)
+	if r.status != 503 || r.code() != sls.CodeServerBusy {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+	// What it held is free again.
+	if r := u.put("proj", "/logstores/store", group(1, "x"), sls.CompressLZ4); r.status != 200 {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+}
+
+func TestQueriesWaitForAFreePlace(t *testing.T) {
+	s := newService(t, func(c *api.Config) { c.Limits.Queries, c.Limits.QueueTime = 1, time.Millisecond })
+	u, ctx := s.withStore("proj", "store", 1), context.Background()
+	release := s.index.Block()
+	defer release()
+	errs := make(chan error, 3)
+	for range 3 {
+		go func() {
+			_, err := u.GetLogs(ctx, "proj", "store", sls.GetLogsRequest{From: 1, To: 2})
+			errs <- err
+		}()
+	}
+	for range 2 { // two of the three find no place
+		wantCode(t, <-errs, sls.CodeServerBusy)
+	}
+	release()
+	if err := <-errs; err != nil {
+		t.Errorf("the third failed: %v", err)
+	}
+}
+
+func TestLongQueryIsGivenUp(t *testing.T) {
+	s := newService(t, func(c *api.Config) { c.Limits.QueryTime = time.Millisecond })
+	u := s.withStore("proj", "store", 1)
+	defer s.index.Block()()
+	_, err := u.GetLogs(context.Background(), "proj", "store", sls.GetLogsRequest{From: 1, To: 2})
+	wantCode(t, err, sls.CodeServerBusy)
+}
+
+// TestManyWritersAtATime, more than there are decoders.
+func TestManyWritersAtATime(t *testing.T) {
+	s := newService(t, func(c *api.Config) { c.Limits.Decoders = 2 })
+	u := s.withStore("proj", "store", 4)
+	var wg sync.WaitGroup
+	errs := make(chan error, 400)
+	for w := range 20 {
+		wg.Go(func() {
+			for i := range 20 {
+				if err := u.PutLogGroup(context.Background(), "proj", "store", group(1, fmt.Sprint(w, " ", i)), sls.CompressLZ4); err != nil {
+					errs <- err
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		t.Error(err)
+	}
+	values, _ := s.stored("proj", "store")
+	seen := make(map[string]bool)
+	for _, v := range values {
+		seen[v] = true
+	}
+	if len(values) != 400 || len(seen) != 400 {
+		t.Errorf("stored %d logs, %d different ones, want 400", len(values), len(seen))
+	}
+}
+
+// TestClientThatGoesAwayHoldsNothing: a body that ends early is no error of the
+// service.
+func TestClientThatGoesAwayHoldsNothing(t *testing.T) {
+	s := newService(t, func(c *api.Config) { c.Limits.InFlightBytes = 100 << 10 })
+	u := s.withStore("proj", "store", 1)
+	for range 20 {
+		c := slowConn(t, s)
+		fmt.Fprintf(c, "POST /logstores/store HTTP/1.1\r\nHost: proj.sls.test\r\nContent-Length: 60000\r\nAuthorization: LOG %s:c2ln\r\n\r\nbegin", u.signer.AccessKeyID)
+		c.Close()
+	}
+	// Each held 16 KB; unless they were given back, none is left by now.
+	body := sls.AppendTopic(group(1, "x"), strings.Repeat("y", 50<<10))
+	head := map[string]string{"Content-Type": sls.ContentTypePB, sls.HeaderBodyRawSize: strconv.Itoa(len(body))}
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		r := u.do("POST", "proj", "/logstores/store", head, body)
+		if r.status == 200 {
+			return
+		}
+		if r.code() != sls.CodeServerBusy || time.Now().After(deadline) {
+			t.Fatalf("got %d %s", r.status, r.body)
+		}
+	}
+}
+
+func TestErrorOfAnswerIsNoNetworkError(t *testing.T) {
+	s := newService(t)
+	u := s.user("a")
+	_, err := u.GetProject(context.Background(), "none")
+	if errors.Is(err, sls.ErrNetwork) {
+		t.Errorf("%v counts as a network error", err)
+	}
+	wantCode(t, err, sls.CodeProjectNotExist)
+}
