@@ -55,10 +55,10 @@ func setKey(cmd *cobra.Command, o *agent.Options) error {
 	o.Credentials = sls.Credentials{AccessKeyID: os.Getenv(keyIDEnv), AccessKeySecret: os.Getenv(keySecretEnv)}
 	fromEnv := o.Credentials.AccessKeyID != "" && o.Credentials.AccessKeySecret != ""
 	named, _ := cmd.Flags().GetString("credentials")
-	path, err := findCredentials(named)
-	if fromEnv && (err != nil || named == "" && os.Getenv(credentialsEnv) == "") {
+	if fromEnv && named == "" && os.Getenv(credentialsEnv) == "" {
 		return nil
 	}
+	path, err := findCredentials(named)
 	if err != nil {
 		return fmt.Errorf("flusher_sls needs an access key: %w, or set %s and %s", err, keyIDEnv, keySecretEnv)
 	}

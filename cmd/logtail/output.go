@@ -235,19 +235,16 @@ func (t *tableRows) Flush() error {
 	}
 	t.page = t.page[:0]
 	fit(lines)
+	names := strings.Join(columns, "\x00")
 	for i, cells := range lines {
-		line := strings.TrimRight(strings.Join(cells, "  "), " ")
-		if i == 0 {
-			if names := strings.Join(columns, "\x00"); names == t.header {
-				continue
-			} else {
-				t.header = names
-			}
+		if i == 0 && names == t.header {
+			continue
 		}
-		if _, err := fmt.Fprintln(t.b, line); err != nil {
+		if _, err := fmt.Fprintln(t.b, strings.TrimRight(strings.Join(cells, "  "), " ")); err != nil {
 			return err
 		}
 	}
+	t.header = names
 	return t.b.Flush()
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestParseTime(t *testing.T) {
@@ -109,7 +110,7 @@ func TestTableCutsWideCellsButTheLast(t *testing.T) {
 // A log can hold what would rewrite the screen of whoever looks at it.
 func TestTableKeepsControlCharactersFromTheTerminal(t *testing.T) {
 	got := table(t, nil, row{"a\x1b": "x\x1b[2J\r\ny\x00\u202e \"q\" \\ü", "b": "\xff"})
-	if strings.ContainsAny(got, "\x1b\r\x00\u202e\xff") || strings.Count(got, "\n") != 2 {
+	if !utf8.ValidString(got) || strings.ContainsAny(got, "\x1b\r\x00\u202e") || strings.Count(got, "\n") != 2 {
 		t.Errorf("%q", got)
 	}
 	if !strings.Contains(got, `x\x1b[2J\r\ny\x00\u202e "q"`) {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -134,7 +133,6 @@ func (u *up) welcome(c *credentials, inputs []*pipeline.InputFile) {
 	}
 	fmt.Fprintln(u.out, "logtail is up")
 	fmt.Fprintln(u.out)
-	t := tabwriter.NewWriter(u.out, 0, 0, 2, ' ', 0)
 	for _, line := range [][2]string{
 		{"endpoint", c.Endpoint},
 		{"project", upProject},
@@ -142,9 +140,8 @@ func (u *up) welcome(c *credentials, inputs []*pipeline.InputFile) {
 		{"access key id", c.AccessKeyID},
 		{"access key secret", secret},
 	} {
-		fmt.Fprintf(t, "  %s\t%s\n", line[0], line[1])
+		fmt.Fprintf(u.out, "  %-17s  %s\n", line[0], line[1])
 	}
-	t.Flush()
 	fmt.Fprintln(u.out)
 	total := 0
 	for _, in := range inputs {

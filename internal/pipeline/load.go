@@ -108,7 +108,7 @@ func stem(name string) string {
 func ParseFile(path string) (*Pipeline, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, Errors{{File: path, Message: "cannot be opened: " + reason(err)}}
+		return nil, Errors{{File: path, Message: "cannot be opened: " + reason(err) + "; name a pipeline file that this user may read"}}
 	}
 	defer f.Close()
 	var b bytes.Buffer
