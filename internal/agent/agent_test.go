@@ -305,16 +305,15 @@ func TestRotationByRename(t *testing.T) {
 			f.start()
 			var want []string
 			for i := range 5 {
-				lines := numbered(fmt.Sprintf("round %d", i), 0, 3000)
-				f.append("app.log", lines...)
-				want = append(want, lines...)
+				f.append("app.log", fmt.Sprintf("first of round %d", i))
+				want = append(want, fmt.Sprintf("first of round %d", i))
+				f.store.await(t, want...)
 				os.Remove(f.path(old))
-				if i > 0 {
-					f.store.await(t, want...) // so that what was just removed had been read
-				}
+				lines := numbered(fmt.Sprintf("round %d", i), 0, 3000)
+				f.append("app.log", lines...) // unread when the name changes
 				f.rename("app.log", old)
 				f.append(old, fmt.Sprintf("late %d", i)) // the writer still has it open
-				want = append(want, fmt.Sprintf("late %d", i))
+				want = append(append(want, lines...), fmt.Sprintf("late %d", i))
 				f.store.await(t, want...)
 			}
 			if f.store.tags["late 0"] != "app.log" {
@@ -469,18 +468,22 @@ func TestSeveralFlushersKeepTheirOwnProgress(t *testing.T) {
 	f := newFixture(t)
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	f.also = []pipeline.Flusher{{Type: "flusher_file", Name: "file", File: &pipeline.FlusherFile{FilePath: out, MaxFileSize: 10 << 20, MaxFiles: 3}, Batch: pipeline.Batch{MinCnt: 4096, MinSizeBytes: 512 << 10, TimeoutSecs: 3}}}
-	f.store.down = true
-	f.append("a.log", "1", "2")
+	f.append("a.log", "0")
 	f.start()
-	awaitFile(t, out, 2)
+	f.store.await(t, "0")
+	f.store.mu.Lock()
+	f.store.down = true
+	f.store.mu.Unlock()
+	f.append("a.log", "1", "2")
+	awaitFile(t, out, 3)
 	f.stop() // the file has them, the logstore does not
 	f.store.down = false
 	f.append("a.log", "3")
 	f.start()
-	f.store.await(t, "1", "2", "3")
-	awaitFile(t, out, 3)
+	f.store.await(t, "0", "1", "2", "3")
+	awaitFile(t, out, 4)
 	f.stop()
-	if n := countLines(out); n != 3 {
+	if n := countLines(out); n != 4 {
 		t.Errorf("the file has %d lines", n)
 	}
 }

@@ -24,6 +24,9 @@ const (
 	// linger is how long the first log of an open group waits for company when
 	// the destination is idle. It bounds the requests of a busy file to ten a second.
 	linger = 100 * time.Millisecond
+	// goneInterval is how often an open file is looked at that was renamed out
+	// of its pattern or deleted.
+	goneInterval = 500 * time.Millisecond
 	// relook is how often a file that was renamed out of its pattern is looked
 	// for, so that it is forgotten when it is deleted.
 	relook = 10 * time.Minute
@@ -220,6 +223,9 @@ func (w *worker) rest(s *stream, now time.Time) {
 		if s.gone { // deleted, or only renamed? The next look tells
 			w.a.queue.at(s, now)
 		}
+	case s.f != nil && s.gone:
+		// Its writer may have it open still, and where it is now nobody may watch.
+		w.a.queue.at(s, now.Add(goneInterval))
 	case s.f != nil:
 		w.a.queue.at(s, s.grew.Add(s.run.closeAfter))
 	case s.gone:
