@@ -50,6 +50,10 @@ type indexers struct {
 	stores map[string]*followed // by incarnation
 	closed bool
 
+	// due is when a shard has to be looked at for old records; only the care
+	// loop uses it.
+	due map[shardlog.Key]time.Time
+
 	// gate keeps a shard from being opened while, or after, its logstore's data
 	// is deleted: it would come back as an empty folder that nobody deletes.
 	gate    sync.RWMutex
@@ -68,7 +72,7 @@ func newIndexers(e engines, o Options) *indexers {
 	x := &indexers{
 		catalog: e.catalog, shards: e.log, index: e.index, logger: o.Logger, now: o.Clock, keep: o.KeepLog,
 		slots: make(chan struct{}, indexSlots), care: make(chan struct{}, 1),
-		stores: make(map[string]*followed), deleted: make(map[string]bool),
+		stores: make(map[string]*followed), due: make(map[shardlog.Key]time.Time), deleted: make(map[string]bool),
 	}
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	return x
@@ -297,49 +301,74 @@ func (x *indexers) deleteData(id string) error {
 
 // truncate drops records that are older than keep and durable in the index.
 func (x *indexers) truncate() {
+	now := x.now()
+	names := make(map[shardlog.Key]string)
 	x.mu.Lock()
-	type work struct {
-		name string
-		key  shardlog.Key
-	}
-	var all []work
 	for id, f := range x.stores {
 		for _, s := range f.shards {
-			all = append(all, work{f.name, shardlog.Key{Store: id, Shard: s}})
+			names[shardlog.Key{Store: id, Shard: s}] = f.name
 		}
 	}
 	x.mu.Unlock()
-	for _, w := range all {
+	for key := range x.due {
+		if _, ok := names[key]; !ok {
+			delete(x.due, key)
+		}
+	}
+	for key, name := range names {
 		if x.ctx.Err() != nil {
 			return
 		}
-		if err := x.truncateShard(w.key); err != nil && !errors.Is(err, shardlog.ErrClosed) {
-			x.logger.Error("cannot drop old records from the shard log; it grows until that succeeds", "logstore", w.name, "shard", w.key.Shard, "error", err)
+		if now.Before(x.due[key]) {
+			continue
 		}
+		due, err := x.truncateShard(key, now)
+		if err != nil && !errors.Is(err, shardlog.ErrClosed) {
+			x.logger.Error("cannot drop old records from the shard log; it grows until that succeeds", "logstore", name, "shard", key.Shard, "error", err)
+		}
+		x.due[key] = due
 	}
 }
 
-func (x *indexers) truncateShard(key shardlog.Key) error {
+// truncateShard drops what is old and durable in the index, and returns when
+// to look again: not before the oldest record that is left gets old, for
+// looking may open the files of an idle shard.
+func (x *indexers) truncateShard(key shardlog.Key, now time.Time) (due time.Time, err error) {
 	shard, err := x.shard(key)
 	if err != nil {
-		return err
+		return now, err
 	}
 	first, next := shard.Bounds()
 	if first == next {
-		return nil
+		return now.Add(x.keep), nil
 	}
-	old, err := shard.SeekTime(x.now().Add(-x.keep).UnixNano())
+	old, err := shard.SeekTime(now.Add(-x.keep).UnixNano())
 	if err != nil {
-		return err
+		return now, err
 	}
 	indexed, err := x.index.Position(key)
 	if err != nil {
-		return err
+		return now, err
 	}
 	if cut := min(old, indexed); cut > first {
-		return shard.Truncate(cut)
+		if err := shard.Truncate(cut); err != nil {
+			return now, err
+		}
+		first, _ = shard.Bounds()
 	}
-	return nil
+	if indexed < old { // the index is behind; it will not be for long
+		return now, nil
+	}
+	oldest, err := shard.Read(first, 1, 1)
+	if err != nil || len(oldest) == 0 {
+		return now.Add(x.keep), err
+	}
+	// An engine drops whole units only: what is left may be old already.
+	due, soonest := time.Unix(0, oldest[0].Received).Add(x.keep), now.Add(x.keep/24)
+	if due.Before(soonest) {
+		due = soonest
+	}
+	return due, nil
 }
 
 // shard opens a shard unless its logstore was deleted.
