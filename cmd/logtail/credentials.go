@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -189,6 +190,9 @@ func (t *target) explain(err error) error {
 	e, ok := sls.AsError(err)
 	if !ok {
 		return err
+	}
+	if e.Code == sls.CodeInvalidQueryString || e.Code == sls.CodeInvalidLogStoreQuery || strings.HasPrefix(e.Message, "query, column ") {
+		return usageError{errors.New(e.Message)} // says where and what, as the service's parser does
 	}
 	switch e.Code {
 	case sls.CodeUnauthorized, sls.CodeSignatureNotMatch, sls.CodeMissAccessKeyID:

@@ -142,15 +142,17 @@ func TestClientCommandsExplainWhatFails(t *testing.T) {
 	}
 }
 
-func TestQueryExplainsARefusedQuery(t *testing.T) {
-	isolate(t)
-	f := newFakeService(t)
-	f.refuse = sls.NewError(sls.CodeInvalidQueryString, "column 3: found )")
-	code, _, stderr := call(t, "query", "--credentials", f.credentialsFile(t, nil), "a )")
-	if code != exitFailed {
-		t.Errorf("code %d", code)
+func TestAWrongQueryIsWrongUsage(t *testing.T) {
+	for _, code := range []string{sls.CodeInvalidQueryString, sls.CodeParameterInvalid} {
+		isolate(t)
+		f := newFakeService(t)
+		f.refuse = sls.NewError(code, "query, column 3: found )")
+		code, _, stderr := call(t, "query", "--credentials", f.credentialsFile(t, nil), "a )")
+		if code != exitUsage {
+			t.Errorf("code %d", code)
+		}
+		checkOneLine(t, stderr, []string{"logtail: query, column 3: found )", "see logtail query --help"})
 	}
-	checkOneLine(t, stderr, []string{"InvalidQueryString", "column 3"})
 }
 
 func TestQueryWritesCSVWithAllColumns(t *testing.T) {
