@@ -48,10 +48,10 @@ this one stopped.`,
 			if err != nil {
 				return err
 			}
-			if len(patterns) == 0 {
-				patterns = ownLogs()
-			}
 			u := &up{out: cmd.OutOrStdout(), logger: logger, patterns: patterns, data: data, listen: listen}
+			if u.own = len(patterns) == 0; u.own {
+				u.patterns = ownLogs()
+			}
 			return u.run(cmd.Context())
 		},
 	}
@@ -65,6 +65,7 @@ type up struct {
 	out          io.Writer
 	logger       *slog.Logger
 	patterns     []string
+	own          bool // the patterns are those of the machine's own logs
 	data, listen string
 }
 
@@ -147,6 +148,9 @@ func (u *up) welcome(c *credentials, inputs []*pipeline.InputFile) {
 	for _, in := range inputs {
 		for _, pattern := range in.FilePaths {
 			found, unreadable := countFiles(in, pattern)
+			if found == 0 && u.own {
+				continue // not every system has each of them
+			}
 			total += found
 			note := ""
 			if unreadable > 0 {
@@ -156,7 +160,7 @@ func (u *up) welcome(c *credentials, inputs []*pipeline.InputFile) {
 		}
 	}
 	if total == 0 {
-		fmt.Fprintln(u.out, "\n  No file matches yet; files that appear will be collected.\n  To collect others, stop and start again with --path, for example:\n    "+program()+" up --path '/srv/app/logs/*.log'")
+		fmt.Fprintln(u.out, "  No file matches yet; files that appear will be collected.\n  To collect others, stop and start again with --path, for example:\n    "+program()+" up --path '/srv/app/logs/*.log'")
 	}
 	flags := ""
 	if filepath.Clean(u.data) != filepath.Clean(defaultData) {
