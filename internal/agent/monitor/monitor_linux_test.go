@@ -54,6 +54,47 @@ func TestLostEventsLeadToAScanOfEverything(t *testing.T) {
 	}
 }
 
+func TestLostWatchIsAskedForAgainAndTheDirectoryScanned(t *testing.T) {
+	base := t.TempDir()
+	kernel := &deaf{}
+	r := newRig(t, onlyEvents(), func(m *Monitor) {
+		m.newNotifier = func(*sink, time.Duration) (notifier, error) { return kernel, nil }
+	}).run()
+	r.watch("w", Spec{Paths: []string{base + "/*.log"}})
+	r.firstScan("w")
+	// The directory must not look changed but for the lost watch.
+	old := time.Now().Add(-24 * time.Hour)
+	must(t, os.Chtimes(base, old, old))
+	r.m.rescanNow()
+	r.eventually("its scan", func() bool { return r.m.idle() })
+	log := write(t, base+"/a.log", "x")
+	must(t, os.Chtimes(base, old, old))
+	r.m.mu.Lock()
+	asked := kernel.n // the directory was the last that was asked for
+	r.m.mu.Unlock()
+	r.m.sink.tell(asked, nil, bitLost)
+	r.m.poke()
+	r.expect(found("w", log))
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	if kernel.n != asked+1 {
+		t.Errorf("%d watches were asked for, want one more than %d", kernel.n, asked)
+	}
+}
+
+func (m *Monitor) rescanNow() {
+	m.mu.Lock()
+	m.rescan()
+	m.mu.Unlock()
+	m.poke()
+}
+
+func (m *Monitor) idle() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.todoHead == len(m.todo)
+}
+
 // The kernel's queue really overflows here, because nobody reads it.
 func TestOverflowOfTheKernelsQueueIsNoticed(t *testing.T) {
 	b, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")

@@ -361,6 +361,39 @@ func TestLinkIsPointedElsewhere(t *testing.T) {
 	})
 }
 
+// No event comes from the directory of the link here, only from its target.
+func TestTargetOfALinkIsMovedAway(t *testing.T) {
+	skipOnWindows(t)
+	bothModes(t, func(t *testing.T, o Options) {
+		base, other := t.TempDir(), t.TempDir()
+		write(t, filepath.Join(mkdir(t, other+"/v1"), "a.log"), "1\n")
+		must(t, os.Symlink(other+"/v1", base+"/current"))
+		r := newRig(t, o).run()
+		r.watch("w", Spec{Paths: []string{base + "/current/*.log"}})
+		r.firstScan("w")
+		must(t, os.Rename(other+"/v1", other+"/v0"))
+		r.expect(gone("w", base+"/current/a.log"))
+	})
+}
+
+func TestSecondLinkIsFollowedWhenTheFirstLeaves(t *testing.T) {
+	skipOnWindows(t)
+	bothModes(t, func(t *testing.T, o Options) {
+		base, other := t.TempDir(), t.TempDir()
+		write(t, other+"/x.log", "x\n")
+		must(t, os.Symlink(other, base+"/1"))
+		r := newRig(t, o).run()
+		r.watch("w", Spec{Paths: []string{base + "/**/*.log"}, MaxDepth: 5})
+		r.firstScan("w")
+		must(t, os.Symlink(other, base+"/2"))
+		// What is made behind it tells that the second link was looked at.
+		r.expect(found("w", write(t, base+"/y.log", "x\n")))
+		r.sees("w", base+"/1/x.log", base+"/y.log")
+		must(t, os.Remove(base+"/1"))
+		r.expectAll(gone("w", base+"/1/x.log"), found("w", base+"/2/x.log"))
+	})
+}
+
 func TestLinkThatLeadsNowhereYet(t *testing.T) {
 	skipOnWindows(t)
 	base := t.TempDir()
@@ -638,8 +671,11 @@ func TestSlowConsumerGetsEachPathOnce(t *testing.T) {
 
 func TestLimitsOfFilesAndDirectoriesAreSaid(t *testing.T) {
 	base := t.TempDir()
+	long := time.Now().Add(-24 * time.Hour)
 	for i := range 10 {
-		write(t, filepath.Join(mkdir(t, fmt.Sprintf("%s/d%d", base, i)), "a.log"), "x")
+		log := write(t, filepath.Join(mkdir(t, fmt.Sprintf("%s/d%d", base, i)), "a.log"), "x")
+		// A change of the directory must not be what lets it be looked at again.
+		must(t, os.Chtimes(filepath.Dir(log), long, long))
 	}
 	for name, c := range map[string]struct {
 		set   func(*Options, int)
@@ -673,6 +709,7 @@ func TestLimitsOfFilesAndDirectoriesAreSaid(t *testing.T) {
 				return slices.ContainsFunc(es, func(e Event) bool { return e.Kind == Found })
 			})
 			write(t, filepath.Join(mkdir(t, filepath.Dir(gone)), "a.log"), "x")
+			must(t, os.Chtimes(filepath.Dir(gone), long, long))
 		})
 	}
 }
