@@ -6,6 +6,7 @@ package indextest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -35,6 +36,7 @@ type Engine struct {
 // Run runs the suite.
 func Run(t *testing.T, e Engine) {
 	t.Run("AnswersAreThoseOfTheReference", e.testModel)
+	t.Run("ManyRows", e.testManyRows)
 	t.Run("PagesNeitherRepeatNorSkipRowsThatMove", e.testPaging)
 	t.Run("SearchesSeeWhatWasApplied", e.testConcurrent)
 	t.Run("DropDeletesOneStore", e.testDrop)
@@ -263,6 +265,83 @@ func (e Engine) start(t *testing.T) index.Index {
 	}
 	t.Cleanup(func() { idx.Close() })
 	return idx
+}
+
+// testManyRows has rows enough for several blocks of any engine.
+func (e Engine) testManyRows(t *testing.T) {
+	idx := e.start(t)
+	key := shardlog.Key{Store: "s", Shard: 0}
+	ref := &reference{}
+	r := rand.New(rand.NewPCG(5, 6))
+	for seq := uint64(1); seq <= 90; seq++ {
+		lg := sls.LogGroup{Topic: []string{"web", "db"}[r.IntN(2)], Source: "10.0.0.1"}
+		for range 800 {
+			c := []sls.Content{
+				{Key: []byte("status"), Value: []byte([]string{"200", "404", "500"}[r.IntN(3)])},
+				{Key: []byte("id"), Value: fmt.Appendf(nil, "%08x", r.Uint32())},
+				{Key: []byte("rt"), Value: fmt.Appendf(nil, "%.3f", r.Float64())},
+			}
+			if r.IntN(3) == 0 {
+				c = append(c, sls.Content{Key: []byte("sometimes"), Value: fmt.Appendf(nil, "item %d of %d", r.IntN(100), seq)})
+			}
+			// Time is in order but for a few rows that are late.
+			sec := Epoch + int(seq)*10 + r.IntN(10)
+			if r.IntN(500) == 0 {
+				sec -= r.IntN(600)
+			}
+			lg.Logs = append(lg.Logs, sls.Log{Sec: uint32(sec), Nsec: int32(r.IntN(1000)), Contents: c})
+		}
+		rec := Encode(&lg, sls.CompressLZ4)
+		rec.Seq = seq
+		if err := ref.apply(0, []shardlog.Record{rec}); err != nil {
+			t.Fatal(err)
+		}
+		if err := idx.Apply(ctx, key, []shardlog.Record{rec}); err != nil {
+			t.Fatal(err)
+		}
+		if seq == 80 && e.Move != nil { // the rest stays in memory
+			if err := e.Move(idx); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	db := "db"
+	for _, q := range []string{"*", "status:404", "status>=500 and rt<0.1", "not sometimes:*", `sometimes:#"item 7 of 42"`, "item and not status:200", "absent", "0*"} {
+		where, err := query.Parse(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, topic := range []*string{nil, &db} {
+			from, to := int64(Epoch+r.IntN(400)), int64(Epoch+500+r.IntN(500))
+			all := ref.find(from, to, topic, where)
+			for _, req := range []index.SearchRequest{
+				{Limit: 20, Reverse: true}, {Limit: 20}, {Limit: 50, Offset: len(all) / 2, Reverse: i == 0}, {Limit: 10, Offset: len(all)},
+			} {
+				req.From, req.To, req.Where, req.Topic = from, to, where, topic
+				got, err := idx.Search(ctx, "s", req)
+				if err != nil || !got.Complete {
+					t.Fatalf("%s: complete %v, %v", q, got.Complete, err)
+				}
+				want := &reference{rows: all}
+				diffRows(t, got.Rows, want.search(req), q)
+			}
+			h, err := idx.Histogram(ctx, "s", index.HistogramRequest{From: from, To: to, Interval: 60, Where: where, Topic: topic})
+			if err != nil || h.Total != int64(len(all)) {
+				t.Fatalf("%s: %d rows counted, want %d; %v", q, h.Total, len(all), err)
+			}
+			for _, b := range h.Buckets {
+				n := 0
+				for _, row := range all {
+					if row.Time >= b.From && row.Time < b.To {
+						n++
+					}
+				}
+				if int64(n) != b.Count {
+					t.Fatalf("%s: bucket %d has %d rows, want %d", q, b.From, b.Count, n)
+				}
+			}
+		}
+	}
 }
 
 func (e Engine) testPaging(t *testing.T) {

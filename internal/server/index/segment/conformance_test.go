@@ -15,8 +15,12 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 func conformance(opts Options) indextest.Engine {
 	opts.Logger, opts.noSync = quiet(), true
 	return indextest.Engine{
-		Open:  func(dir string) (index.Index, error) { return Open(dir, opts) },
-		Move:  func(x index.Index) error { return x.(*Index).Flush() },
+		Open: func(dir string) (index.Index, error) { return Open(dir, opts) },
+		Move: func(x index.Index) error {
+			err := x.(*Index).Flush()
+			x.(*Index).sealDue() // merges
+			return err
+		},
 		Crash: copyFolder,
 	}
 }
@@ -37,7 +41,7 @@ func TestConformance(t *testing.T) {
 
 // Tiny limits send rows through every side path: few columns and shapes, so
 // that fields go to _rest; tables that are sealed by the goroutine at once; a
-// cache that forgets.
+// cache that forgets; merges all the time.
 func TestConformanceWithTinyLimits(t *testing.T) {
-	indextest.Run(t, conformance(Options{MaxColumns: 3, MaxShapes: 4, SealRows: 5, CacheFiles: 1}))
+	indextest.Run(t, conformance(Options{MaxColumns: 3, MaxShapes: 4, SealRows: 5, CacheFiles: 1, mergeFan: 2}))
 }

@@ -40,6 +40,7 @@ type segmentMeta struct {
 	MinTime     int64 `json:"min_time"` // unix nanoseconds
 	MaxTime     int64 `json:"max_time"`
 	MaxReceived int64 `json:"max_received"` // unix nanoseconds
+	RawBytes    int64 `json:"raw_bytes"`    // about what the rows take in memory
 	DataBytes   int64 `json:"data_bytes"`
 	IndexBytes  int64 `json:"index_bytes"`
 }
@@ -103,6 +104,11 @@ func (m *manifest) covers(seq uint64) bool {
 	return true
 }
 
+// anyLost says whether a sequence of the range is lost.
+func (m *manifest) anyLost(r seqRange) bool {
+	return slices.ContainsFunc(m.Lost, func(l lostSegment) bool { return max(l.From, r.From) < min(l.To, r.To) })
+}
+
 // regain takes a range out of what is lost.
 func (m *manifest) regain(r seqRange) {
 	var lost []lostSegment
@@ -114,6 +120,12 @@ func (m *manifest) regain(r seqRange) {
 		}
 	}
 	m.Lost = lost
+}
+
+// lose takes a segment out that cannot be read.
+func (m *manifest) lose(s *segmentMeta) {
+	m.Segments = slices.DeleteFunc(slices.Clone(m.Segments), func(o segmentMeta) bool { return o.ID == s.ID })
+	m.Lost = append(slices.Clone(m.Lost), lostSegment{s.seqRange, s.MinTime, s.MaxTime})
 }
 
 func (m *manifest) clone() manifest {
@@ -246,6 +258,6 @@ func rebuildManifest(dir string) (*manifest, error) {
 func (s *sidecar) meta(id uint64, size int64) segmentMeta {
 	return segmentMeta{
 		ID: id, seqRange: seqRange{s.from, s.to}, Rows: s.rows, MinTime: s.minTime, MaxTime: s.maxTime,
-		MaxReceived: s.maxReceived, DataBytes: s.dataSize, IndexBytes: size,
+		MaxReceived: s.maxReceived, RawBytes: s.rawBytes, DataBytes: s.dataSize, IndexBytes: size,
 	}
 }

@@ -410,7 +410,7 @@ func (s *scan) fields(shape int64, i int) ([]field, error) {
 		if v == nil {
 			return nil, corruptf("a row has no value for a field of its shape")
 		}
-		out = append(out, field{[]byte(s.h.side.columns[e-1].key), v})
+		out = append(out, field{s.h.side.columns[e-1].name, v})
 	}
 	return out, nil
 }

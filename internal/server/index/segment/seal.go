@@ -139,7 +139,7 @@ func (sh *shard) seal(t *table, m manifest) error {
 		if err != nil {
 			return err
 		}
-		seg = &segment{sh.dir, meta}
+		seg = &segment{dir: sh.dir, meta: meta}
 		m.Segments = append(m.Segments, meta)
 		m.NextID++
 	} else if err := os.MkdirAll(sh.dir, 0o700); err != nil {
@@ -176,6 +176,9 @@ func (sh *shard) publish(m manifest, seg *segment, old []*segment) error {
 		segments = append(segments, seg)
 	}
 	sh.segments = segments
+	for _, s := range old {
+		s.obsolete = true
+	}
 	if old == nil {
 		sh.frozen = slices.Delete(slices.Clone(sh.frozen), 0, 1)
 	}

@@ -104,6 +104,7 @@ type search struct {
 	c        *compiled
 	from, to int64 // unix nanoseconds
 	sources  []*source
+	held     []snapshot
 
 	processed  int64
 	incomplete bool
@@ -117,6 +118,7 @@ func (x *Index) newSearch(ctx context.Context, st *store, from, to int64, where 
 	}
 	for _, sh := range st.shardList() {
 		snap := sh.snapshot()
+		s.held = append(s.held, snap)
 		for _, t := range snap.tables {
 			s.addSource(&source{shard: sh, table: t, minTime: t.minTime, maxTime: t.maxTime})
 		}
@@ -144,6 +146,9 @@ func clampTime(sec int64) int64 { return min(max(sec, 0), maxRowTime/nanos) * na
 func (s *search) done() {
 	for _, src := range s.sources {
 		s.close(src)
+	}
+	for _, snap := range s.held {
+		snap.shard.release(snap.segments)
 	}
 }
 

@@ -87,6 +87,7 @@ type Options struct {
 	// a minute.
 	RetryDelay time.Duration
 
+	mergeFan int // see defaultMergeFan
 	// create replaces the making of files in tests of a full disk; noSync
 	// leaves out flushing in tests that reopen a thousand times.
 	create func(name string) (*os.File, error)
@@ -118,6 +119,7 @@ func (o *Options) setDefaults() {
 	def(&o.MaxShapes, DefaultMaxShapes)
 	def(&o.CacheFiles, DefaultCacheFiles)
 	def64(&o.CacheBytes, DefaultCacheBytes)
+	def(&o.mergeFan, defaultMergeFan)
 	defTime(&o.RetryDelay, time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.Default()

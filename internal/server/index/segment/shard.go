@@ -25,10 +25,13 @@ var recordLimits = sls.Limits{
 	MaxKey: 1 << 30, MaxValue: 1 << 30, MaxPackages: 1 << 30, MaxGroups: 1 << 30,
 }
 
-// segment is a sealed part of a shard.
+// segment is a sealed part of a shard. refs and obsolete are guarded by the lock
+// of the shard.
 type segment struct {
-	dir  string
-	meta segmentMeta
+	dir      string
+	meta     segmentMeta
+	refs     int  // of searches and merges that use the files
+	obsolete bool // no longer in the manifest: the last user deletes the files
 }
 
 // shard is the index of one shard: the table that takes new rows, tables that
@@ -52,6 +55,7 @@ type shard struct {
 
 	retryAt time.Time // no sealing before, after a failure
 	delay   time.Duration
+	mergeAt time.Time // no merging before, after a failure
 
 	// For Apply, which one goroutine at a time calls.
 	raw []byte
@@ -85,12 +89,60 @@ func (x *Index) openShard(key shardlog.Key) (*shard, error) {
 		}
 		sh.man = *m
 	}
+	if err := sh.checkFiles(); err != nil {
+		return nil, err
+	}
 	for i := range sh.man.Segments {
-		sh.segments = append(sh.segments, &segment{sh.dir, sh.man.Segments[i]})
+		sh.segments = append(sh.segments, &segment{dir: sh.dir, meta: sh.man.Segments[i]})
 	}
 	sh.next = sh.man.position()
 	sh.active = newTable(sh.next)
 	return sh, sh.removeOrphans()
+}
+
+// checkFiles looks whether the files of the manifest are there in their sizes,
+// so that the position at the start takes into account what is not.
+func (sh *shard) checkFiles() error {
+	var bad []segmentMeta
+	for _, m := range sh.man.Segments {
+		for _, f := range []struct {
+			name string
+			size int64
+		}{{m.dataFile(sh.dir), m.DataBytes}, {m.sidecarFile(sh.dir), m.IndexBytes}} {
+			info, err := os.Stat(f.name)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			if err != nil || info.Size() != f.size {
+				sh.x.log.Error("index: a file of a segment is missing or has another size; the segment is put aside, and its logs are indexed again as far as the shard log has them",
+					"file", f.name, "rows", m.Rows, "from", m.From, "to", m.To)
+				bad = append(bad, m)
+				break
+			}
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	for i := range bad {
+		sh.man.lose(&bad[i])
+	}
+	if err := sh.x.writeManifest(sh.dir, &sh.man); err != nil {
+		return err
+	}
+	for i := range bad {
+		sh.renameBad(&bad[i])
+	}
+	return nil
+}
+
+// renameBad puts the files of a segment aside.
+func (sh *shard) renameBad(m *segmentMeta) {
+	for _, f := range []string{m.dataFile(sh.dir), m.sidecarFile(sh.dir)} {
+		if err := os.Rename(f, f+badSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			sh.x.log.Warn("index: a damaged file could not be renamed; the next start deletes it", "file", f, "error", err)
+		}
+	}
 }
 
 func (sh *shard) rescue(name string) (*manifest, error) {
@@ -257,7 +309,31 @@ func (sh *shard) snapshot() snapshot {
 	if sh.active.rows > 0 {
 		s.tables = append(s.tables, sh.active.view())
 	}
+	for _, seg := range s.segments {
+		seg.refs++
+	}
 	return s
+}
+
+// release lets go of segments of a snapshot, and deletes the files of those
+// that are of no use any more.
+func (sh *shard) release(segments []*segment) {
+	var done []*segment
+	sh.mu.Lock()
+	for _, seg := range segments {
+		if seg.refs--; seg.refs == 0 && seg.obsolete {
+			done = append(done, seg)
+		}
+	}
+	sh.mu.Unlock()
+	for _, seg := range done {
+		sh.x.cache.drop(seg)
+		for _, f := range []string{seg.meta.dataFile(sh.dir), seg.meta.sidecarFile(sh.dir)} {
+			if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+				sh.x.log.Warn("index: a file that is of no use any more could not be deleted; the next start does it", "file", f, "error", err)
+			}
+		}
+	}
 }
 
 // setAside takes a damaged segment out of the index, and remembers that its
@@ -273,8 +349,7 @@ func (sh *shard) setAside(seg *segment, cause error) {
 	}
 	m := sh.man.clone()
 	sh.mu.Unlock()
-	m.Segments = slices.DeleteFunc(m.Segments, func(s segmentMeta) bool { return s.ID == seg.meta.ID })
-	m.Lost = append(m.Lost, lostSegment{seg.meta.seqRange, seg.meta.MinTime, seg.meta.MaxTime})
+	m.lose(&seg.meta)
 	sh.x.log.Error("index: a segment is damaged and is put aside; its logs are indexed again from the shard log at the next start, as far as it has them",
 		"file", seg.meta.dataFile(sh.dir), "rows", seg.meta.Rows, "from", seg.meta.From, "to", seg.meta.To, "error", cause)
 	if err := sh.x.writeManifest(sh.dir, &m); err != nil {
@@ -287,11 +362,7 @@ func (sh *shard) setAside(seg *segment, cause error) {
 	sh.segments = slices.DeleteFunc(slices.Clone(sh.segments), func(s *segment) bool { return s == seg })
 	sh.mu.Unlock()
 	sh.x.cache.drop(seg)
-	for _, f := range []string{seg.meta.dataFile(sh.dir), seg.meta.sidecarFile(sh.dir)} {
-		if err := os.Rename(f, f+badSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			sh.x.log.Warn("index: a damaged file could not be renamed; the next start deletes it", "file", f, "error", err)
-		}
-	}
+	sh.renameBad(&seg.meta)
 }
 
 // drop forgets everything of the shard and closes its files.

@@ -46,6 +46,7 @@ type sidecar struct {
 	minTime     int64  // unix nanoseconds
 	maxTime     int64
 	maxReceived int64 // unix nanoseconds
+	rawBytes    int64 // about what the rows take in memory
 	columns     []columnInfo
 	// shapes are the lists of fields that rows have, in their order: 0 stands
 	// for the next entry of the column _rest, n for field column n-1. Shape 0
@@ -59,6 +60,7 @@ type sidecar struct {
 // columnInfo is a column that holds the first value of a key in each row.
 type columnInfo struct {
 	key  string
+	name []byte // key, for those who need bytes; set by decodeSidecar
 	kind kind
 }
 
@@ -112,6 +114,7 @@ func (s *sidecar) encode() []byte {
 	b = binary.AppendVarint(b, s.minTime)
 	b = binary.AppendVarint(b, s.maxTime)
 	b = binary.AppendVarint(b, s.maxReceived)
+	uv(uint64(s.rawBytes))
 	uv(uint64(len(s.columns)))
 	for _, c := range s.columns {
 		uv(uint64(len(c.key)))
@@ -248,13 +251,14 @@ func (d *sidecarReader) header(s *sidecar) {
 	s.rows = d.below(maxSidecarRows)
 	s.from, s.to = d.uvarint(), d.uvarint()
 	s.minTime, s.maxTime, s.maxReceived = d.varint(), d.varint(), d.varint()
+	s.rawBytes = int64(d.below(1 << 62))
 	for range d.count(2) {
 		n := d.count(1)
 		if d.bad || n >= len(d.b) {
 			d.fail()
 			return
 		}
-		c := columnInfo{key: string(d.b[:n]), kind: kind(d.b[n])}
+		c := columnInfo{key: string(d.b[:n]), name: []byte(string(d.b[:n])), kind: kind(d.b[n])}
 		d.b = d.b[n+1:]
 		if _, again := s.byKey[c.key]; again || c.kind >= kindCount {
 			d.fail()

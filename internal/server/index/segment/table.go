@@ -32,6 +32,7 @@ type table struct {
 	from, to    uint64 // the sequences that it is complete for
 	maxReceived int64  // unix nanoseconds
 	born        time.Time
+	counted     int64      // bytes of the budget that a merge took for it
 	givenUp     []seqRange // lost ranges that the shard log no longer had
 
 	idScratch  []uint32

@@ -129,12 +129,12 @@ func writeSegment(out io.Writer, p *plan) (*sidecar, error) {
 		p: p, out: bw, w: parquet.NewGenericWriter[any](bw, options...), leaves: leaves,
 		side: &sidecar{
 			rows: len(p.refs), from: t.from, to: t.to, minTime: t.minTime, maxTime: t.maxTime,
-			maxReceived: t.maxReceived, shapes: p.shapes,
+			maxReceived: t.maxReceived, rawBytes: t.bytes, shapes: p.shapes,
 		},
 		cells: make([][]cell, len(p.columns)),
 	}
 	for i := range p.columns {
-		s.side.columns = append(s.side.columns, columnInfo{p.columns[i].key, p.columns[i].kind})
+		s.side.columns = append(s.side.columns, columnInfo{key: p.columns[i].key, kind: p.columns[i].kind})
 	}
 	for start := 0; start < len(p.refs); {
 		end := s.gather(start)
