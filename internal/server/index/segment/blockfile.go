@@ -71,18 +71,18 @@ type blockReader struct {
 	sums []uint64
 }
 
-// read returns size bytes at off, in buf if it is large enough for the blocks
-// that they lie in.
-func (b *blockReader) read(buf []byte, off, size int64) ([]byte, error) {
+// read returns size bytes at off, as a part of *space, which grows to hold the
+// blocks that they lie in.
+func (b *blockReader) read(space *[]byte, off, size int64) ([]byte, error) {
 	if off < 0 || size < 0 || off > b.size || size > b.size-off {
 		return nil, corruptf("%d bytes at %d are asked for, but it has %d", size, off, b.size)
 	}
 	first := off / blockSize * blockSize
 	last := min((off+size+blockSize-1)/blockSize*blockSize, b.size)
-	if int64(cap(buf)) < last-first {
-		buf = make([]byte, last-first)
+	if int64(cap(*space)) < last-first {
+		*space = make([]byte, last-first)
 	}
-	buf = buf[:last-first]
+	buf := (*space)[:last-first]
 	if n, err := b.f.ReadAt(buf, first); n < len(buf) {
 		if errors.Is(err, io.EOF) {
 			return nil, corruptf("it ends at %d, not at %d", first+int64(n), b.size)
@@ -104,7 +104,8 @@ func (b *blockReader) ReadAt(p []byte, off int64) (int, error) {
 	if size <= 0 {
 		return 0, io.EOF
 	}
-	got, err := b.read(nil, off, size)
+	var space []byte
+	got, err := b.read(&space, off, size)
 	if err != nil {
 		return 0, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -130,8 +131,11 @@ type columnData struct {
 
 	pages *parquet.FilePages
 	page  parquet.Page
-	raw   []byte
 }
+
+// rawBuffers are for the bytes of column chunks while they are decoded; the
+// library copies what it keeps.
+var rawBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // at returns where the value of a row is, or -1.
 func (c *columnData) at(row int) int {
@@ -160,9 +164,8 @@ func (c *columnData) release() {
 	}
 }
 
-// readColumn decodes a column of a row group. buf is used for the bytes of the
-// file if it is large enough.
-func (h *handle) readColumn(group, leaf int, buf []byte) (*columnData, error) {
+// readColumn decodes a column of a row group.
+func (h *handle) readColumn(group, leaf int) (*columnData, error) {
 	fc, ok := h.pq.RowGroups()[group].ColumnChunks()[leaf].(*parquet.FileColumnChunk)
 	if !ok {
 		return nil, errors.New("segment: the Parquet library gives column chunks of another type")
@@ -172,11 +175,13 @@ func (h *handle) readColumn(group, leaf int, buf []byte) (*columnData, error) {
 	if m.DictionaryPageOffset != 0 {
 		off = m.DictionaryPageOffset
 	}
+	buf := rawBuffers.Get().(*[]byte)
+	defer rawBuffers.Put(buf)
 	raw, err := h.data.read(buf, off, m.TotalCompressedSize)
 	if err != nil {
 		return nil, err
 	}
-	c := &columnData{rows: h.side.groups[group].rows, raw: raw}
+	c := &columnData{rows: h.side.groups[group].rows}
 	if err := c.decode(fc, &chunk{raw, off}); err != nil {
 		c.release()
 		return nil, corruptf("column %d of row group %d: %v", leaf, group, err)

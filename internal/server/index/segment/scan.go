@@ -61,7 +61,7 @@ func (s *scan) data(leaf int) (*columnData, error) {
 	if c, ok := s.cols[leaf]; ok {
 		return c, nil
 	}
-	c, err := s.h.readColumn(s.group, leaf, nil)
+	c, err := s.h.readColumn(s.group, leaf)
 	if err != nil {
 		return nil, err
 	}

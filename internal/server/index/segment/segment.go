@@ -48,9 +48,9 @@ import (
 // Defaults of Options.
 const (
 	DefaultSealRows     = 1 << 20          // enough for large row groups and few files
-	DefaultSealBytes    = 128 << 20        // memory of a table
+	DefaultSealBytes    = 64 << 20         // memory of a table
 	DefaultSealAge      = 10 * time.Minute // how much a start has to apply again at most
-	DefaultMemoryBytes  = 512 << 20
+	DefaultMemoryBytes  = 256 << 20
 	DefaultQueryTimeout = 10 * time.Second
 	DefaultMaxColumns   = 400
 	DefaultMaxShapes    = 4096

@@ -35,6 +35,7 @@ type table struct {
 	counted     int64      // bytes of the budget that a merge took for it
 	givenUp     []seqRange // lost ranges that the shard log no longer had
 
+	lastShape  uint32
 	idScratch  []uint32
 	keyScratch []byte
 }
@@ -146,6 +147,9 @@ func groupSize(g *group) int64 {
 // shape returns the number of the list of keys. Neighbouring rows mostly have
 // the same keys, so the shape before is tried first.
 func (t *table) shape(contents []sls.Content) uint32 {
+	if t.sameKeys(t.lastShape, contents) {
+		return t.lastShape
+	}
 	ids := t.idScratch[:0]
 	for i := range contents {
 		id, ok := t.keyIDs[string(contents[i].Key)]
@@ -164,15 +168,30 @@ func (t *table) shape(contents []sls.Content) uint32 {
 		name = binary.AppendUvarint(name, uint64(id))
 	}
 	t.keyScratch = name
-	if s, ok := t.shapeIDs[string(name)]; ok {
+	s, ok := t.shapeIDs[string(name)]
+	if ok {
+		t.lastShape = s
 		return s
 	}
-	s := uint32(len(t.shapes))
+	s = uint32(len(t.shapes))
+	t.lastShape = s
 	t.shapes = append(t.shapes, append([]uint32(nil), ids...))
 	t.counts = append(t.counts, 0)
 	t.shapeIDs[string(name)] = s
 	t.bytes += int64(4*len(ids) + len(name) + 100)
 	return s
+}
+
+func (t *table) sameKeys(shape uint32, contents []sls.Content) bool {
+	if int(shape) >= len(t.shapes) || len(t.shapes[shape]) != len(contents) {
+		return false
+	}
+	for i, id := range t.shapes[shape] {
+		if t.keys[id] != string(contents[i].Key) {
+			return false
+		}
+	}
+	return true
 }
 
 // tableView is what a table showed at one moment; it can be read without a
