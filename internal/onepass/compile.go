@@ -277,27 +277,22 @@ func (c *compiler) emitConcat(subs []*syntax.Regexp, next firstSet) {
 //   - if the number of members is fixed;
 //   - if what follows certainly accepts: then the preferred run is the one taken.
 func (c *compiler) emitRun(class *runeClass, least, most int, lazy bool, next firstSet) {
-	in := inst{op: opRun, class: class, min: least, max: most, lazy: lazy, open: slotNone, close: slotNone}
+	if next.accepts && (lazy || c.exists) {
+		most = least
+	}
+	in := inst{op: opSpan, class: class, min: least, max: most, lazy: lazy, open: slotNone, close: slotNone}
+	decided := least == most || next.accepts || next.disjoint(firstSet{bytes: class.set})
 	switch {
-	case least == 1 && most == 1:
-		c.add(inst{op: opOne, class: class})
+	case most == 0 && c.exists:
 		return
-	case least == most || next.disjoint(firstSet{bytes: class.set}):
-	case next.accepts && (lazy || c.exists):
-		in.max = least
-	case next.accepts:
-	default:
+	case least == 1 && most == 1:
+		in = inst{op: opOne, class: class}
+	case !decided:
 		in.op = opChoose
 		in.next, in.nextEnd = next.bytes.table(), next.end
 		in.plainSpan = least <= 1 && most < 0 && class.wide != wideSome
-		c.add(in)
-		return
-	}
-	if c.exists && in.max == 0 {
-		return
-	}
-	if in.max >= 0 || in.min > 1 {
-		in.op = opSpan
+	case least <= 1 && most < 0:
+		in.op = opRun
 	}
 	c.add(in)
 }

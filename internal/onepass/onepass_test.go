@@ -172,6 +172,24 @@ func TestTooLargeGoesToTheStandardLibrary(t *testing.T) {
 	}
 }
 
+func TestExistenceNeedsNoMoreThanItsShortestMatch(t *testing.T) {
+	tests := []struct{ expr, shortest string }{
+		{`\d+-\d+-\d+ \d+:\d+:\d+.*`, `\d+-\d+-\d+ \d+:\d+:\d`},
+		{`(\d+)-(.*)`, `\d+-`},
+		{`[xy](?:bc)+`, `[xy]bc`},
+		{`a(?:b\dc){2,}(x|y)?`, `a(?:b\dc){2}`},
+		{`a\w{2,5}(?: .*)?`, `a\w{2}`},
+		{`a(b*?)(c??)`, `a`},
+	}
+	for _, tt := range tests {
+		got := listing(mustCompile(t, tt.expr).shared.prefix.program)
+		want := listing(mustCompile(t, tt.shortest).shared.prefix.program)
+		if got != want {
+			t.Errorf("%s is executed as\n%swant as for %s\n%s", tt.expr, got, tt.shortest, want)
+		}
+	}
+}
+
 // hard makes its program give up on every long text of letters: the ways to cut up a text multiply,
 // and no place is tried twice.
 const hard = `(?:[a-z]+?[^0-9]+?[a-z]{2,5}[^0-9]?){4}0`
@@ -204,6 +222,20 @@ func TestGivesUpOnHardTextsAndThenDoesNotTry(t *testing.T) {
 	}
 	if r.findGauge.rest != 0 {
 		t.Error("easy texts are not trusted again")
+	}
+}
+
+func TestOpenChoicePointsAreBounded(t *testing.T) {
+	for _, expr := range []string{`^(?:(?:ab|a)b?)*$`, `^(?:[ab]*?b[^c]?)*$`} {
+		r := mustCompile(t, expr)
+		o, _ := newOracle(expr)
+		text := []byte(strings.Repeat("ab", 4*maxStack))
+		if d := o.difference(r, nil, text); d != "" {
+			t.Errorf("%s differs", expr)
+		}
+		if n := cap(r.m.stack); n < maxStack/2 || n > 2*maxStack {
+			t.Errorf("%s: room for %d choice points, want about %d", expr, n, maxStack)
+		}
 	}
 }
 
