@@ -215,16 +215,30 @@ func (s *stream) Holds(end, hash uint64) bool {
 	}
 	f := s.f
 	if f == nil {
-		var err error
-		if f, err = read.Open(s.path); err != nil {
-			if f, _, err = read.Search(s.known(), s.path); err != nil {
-				return false
-			}
+		if f = s.confirmed(); f == nil {
+			return false
 		}
 		defer f.Close()
 	}
 	h, ok := read.HashBefore(f, end)
 	return ok && h == hash
+}
+
+// confirmed opens the stream's file, at its path or where it went in its
+// folder; nil if it is in neither place. The path may have another file by now.
+func (s *stream) confirmed() *os.File {
+	k := s.known()
+	if f, facts, _, err := read.Look(s.path); err == nil {
+		if read.Decide(k, &facts) == read.Same {
+			return f
+		}
+		f.Close()
+	}
+	f, _, err := read.Search(k, s.path)
+	if err != nil {
+		return nil
+	}
+	return f
 }
 
 // known is what is remembered of the file. The place to confirm is where the
