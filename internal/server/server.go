@@ -68,7 +68,7 @@ type engines struct {
 	index   index.Index
 }
 
-// Server is a Log Service. Start it once, then shut it down once.
+// Server is a Log Service. Start it once, then shut it down.
 type Server struct {
 	opts     Options
 	unlock   func()
@@ -83,6 +83,9 @@ type Server struct {
 	running  sync.RWMutex // read-locked by each request; locked for good by the stop
 	serving  chan error   // one value: why serving ended
 
+	stop    sync.Once
+	stopErr error
+
 	mu          sync.Mutex
 	credentials Credentials
 }
@@ -96,7 +99,7 @@ func New(o Options) (_ *Server, err error) {
 	s := &Server{opts: o, serving: make(chan error, 1)}
 	defer func() {
 		if err != nil {
-			s.close()
+			_ = s.close() // what went wrong first is what counts
 		}
 	}()
 	if s.unlock, err = lockData(o.Data); err != nil {
@@ -157,7 +160,7 @@ func (o *Options) setDefaults() error {
 func (s *Server) Start(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
-			s.close()
+			_ = s.close() // what went wrong first is what counts
 		}
 	}()
 	if s.listener, err = listen(ctx, s.opts.Listen); err != nil {
@@ -231,14 +234,21 @@ func (s *Server) Run(ctx context.Context) error {
 // Shutdown stops in order: no new requests, the requests under way, indexers,
 // index, shard log, catalog. Requests that are not done when ctx ends, or after
 // Options.Drain, are given up; what was acknowledged is durable in any case.
+//
+// Every call returns when the stop is complete, with its outcome.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop.Do(func() { s.stopErr = s.shutdown(ctx) })
+	return s.stopErr
+}
+
+func (s *Server) shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Drain)
 	defer cancel()
 	if s.http != nil {
 		if err := s.http.Shutdown(ctx); err != nil {
 			s.opts.Logger.Warn("requests were cut off by the stop; their senders will repeat them", "error", err)
 			s.cancel()
-			s.http.Close()
+			_ = s.http.Close() // the listener is closed already
 		}
 		s.running.Lock() // waits for the requests that were cut off
 		s.cancel()

@@ -110,12 +110,9 @@ func New(c Config) *Handler {
 // routes is the table of the API. Only creating and listing projects work
 // without a project in the host name.
 func (h *Handler) routes() {
-	const small, large = true, false
-	add := func(pattern string, body bool, do func(*request) error) {
-		h.limits[pattern] = h.Limits.BodyBytes
-		if body == small {
-			h.limits[pattern] = h.Limits.JSONBytes
-		}
+	small, large := h.Limits.JSONBytes, h.Limits.BodyBytes
+	add := func(pattern string, limit int64, do func(*request) error) {
+		h.limits[pattern] = limit
 		h.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
 			rq := r.Context().Value(contextKey{}).(*request)
 			rq.r = r
@@ -125,7 +122,7 @@ func (h *Handler) routes() {
 		})
 	}
 	addAnywhere := func(pattern string, do func(*request) error) {
-		h.limits[pattern] = h.Limits.JSONBytes
+		h.limits[pattern] = small
 		h.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
 			rq := r.Context().Value(contextKey{}).(*request)
 			rq.r = r

@@ -20,6 +20,7 @@ type Index struct {
 	rows  map[string][]index.Row // by store
 	fail  error
 	block chan struct{} // searches wait for it
+	waits int           // searches that wait
 }
 
 // NewIndex returns an empty index.
@@ -40,6 +41,13 @@ func (x *Index) Block() (release func()) {
 	defer x.mu.Unlock()
 	x.block = make(chan struct{})
 	return sync.OnceFunc(func() { close(x.block) })
+}
+
+// Searching tells how many searches wait.
+func (x *Index) Searching() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.waits
 }
 
 // SetPosition makes the index claim a position.
@@ -128,7 +136,13 @@ func (x *Index) match(store string, from, to int64, topic *string, where query.E
 func (x *Index) Search(ctx context.Context, store string, req index.SearchRequest) (index.SearchResult, error) {
 	x.mu.Lock()
 	block := x.block
+	x.waits++
 	x.mu.Unlock()
+	defer func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.waits--
+	}()
 	if block != nil {
 		select {
 		case <-block:
