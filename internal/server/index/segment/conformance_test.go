@@ -39,9 +39,9 @@ func TestConformance(t *testing.T) {
 	indextest.Run(t, conformance(Options{}))
 }
 
-// Tiny limits send rows through every side path: few columns and shapes, so
+// Tiny limits send rows through every side path: row groups of a few rows, few columns and shapes, so
 // that fields go to _rest; tables that are sealed by the goroutine at once; a
 // cache that forgets; merges all the time.
 func TestConformanceWithTinyLimits(t *testing.T) {
-	indextest.Run(t, conformance(Options{MaxColumns: 3, MaxShapes: 4, SealRows: 5, CacheFiles: 1, mergeFan: 2}))
+	indextest.Run(t, conformance(Options{MaxColumns: 3, MaxShapes: 4, SealRows: 5, CacheFiles: 1, mergeFan: 2, groupRows: 40}))
 }

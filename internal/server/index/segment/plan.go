@@ -65,7 +65,7 @@ type plan struct {
 	shapeOf map[[2]uint32]int // (shape, shape of the tags) of the table -> shapes
 	hasRest bool
 	restGap bool
-	maxShap int
+	opts    *Options
 
 	lastPair  [2]uint32 // the shape that was asked for last
 	lastShape int
@@ -77,7 +77,7 @@ type plan struct {
 const sampleRows = 4096
 
 func newPlan(t *table, opts *Options) *plan {
-	p := &plan{t: t, shapeOf: map[[2]uint32]int{}, shapes: [][]uint32{nil}, maxShap: opts.MaxShapes}
+	p := &plan{t: t, shapeOf: map[[2]uint32]int{}, shapes: [][]uint32{nil}, opts: opts}
 	p.order()
 	p.choose(opts.MaxColumns)
 	p.inspect()
@@ -237,7 +237,7 @@ func (p *plan) shape(contents, tags uint32) int {
 }
 
 func (p *plan) newShape(contents, tags uint32) int {
-	if len(p.shapes) >= p.maxShap {
+	if len(p.shapes) >= p.opts.MaxShapes {
 		return 0
 	}
 	var shape []uint32

@@ -87,7 +87,10 @@ type Options struct {
 	// a minute.
 	RetryDelay time.Duration
 
-	mergeFan int // see defaultMergeFan
+	mergeFan   int // see defaultMergeFan
+	groupRows  int // see defaultGroupRows
+	groupCells int
+	groupBytes int
 	// create replaces the making of files in tests of a full disk; noSync
 	// leaves out flushing in tests that reopen a thousand times.
 	create func(name string) (*os.File, error)
@@ -120,6 +123,9 @@ func (o *Options) setDefaults() {
 	def(&o.CacheFiles, DefaultCacheFiles)
 	def64(&o.CacheBytes, DefaultCacheBytes)
 	def(&o.mergeFan, defaultMergeFan)
+	def(&o.groupRows, defaultGroupRows)
+	def(&o.groupCells, defaultGroupCells)
+	def(&o.groupBytes, defaultGroupBytes)
 	defTime(&o.RetryDelay, time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -15,9 +15,9 @@ import (
 // The limits of a row group. Rows are the unit of pruning; cells and bytes
 // bound the memory of writing and reading one, and the size of a page.
 const (
-	groupRows  = 32_768
-	groupCells = 1 << 21
-	groupBytes = 64 << 20
+	defaultGroupRows  = 32_768
+	defaultGroupCells = 1 << 21
+	defaultGroupBytes = 64 << 20
 )
 
 // pageBuffer is small because it is allocated per column; a page is written in
@@ -160,9 +160,10 @@ func (s *segmentWriter) gather(start int) int {
 		s.cells[i] = s.cells[i][:0]
 	}
 	s.topic, s.source, s.rest, s.arena = s.topic[:0], s.source[:0], s.rest[:0], s.arena[:0]
+	opts := s.p.opts
 	cells, size := 0, 0
 	i := start
-	for ; i < len(s.p.refs) && i-start < groupRows && cells < groupCells && size < groupBytes; i++ {
+	for ; i < len(s.p.refs) && i-start < opts.groupRows && cells < opts.groupCells && size < opts.groupBytes; i++ {
 		g := s.p.t.groups[s.p.refs[i].group]
 		r := &g.rows[s.p.refs[i].row]
 		row := int32(i - start)
