@@ -36,7 +36,7 @@ const (
 	DefaultBudget = 24 << 20
 	// drainTime is how long a stopping agent tries to deliver what it has read.
 	// What is left is read again after the next start.
-	drainTime = 4 * time.Second
+	drainTime = 1500 * time.Millisecond
 )
 
 // Options of an agent.

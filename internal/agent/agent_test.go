@@ -509,3 +509,44 @@ func awaitFile(t *testing.T, path string, lines int) {
 		}
 	}
 }
+
+func TestPositionsOfLogs(t *testing.T) {
+	f := newFixture(t)
+	f.input.AppendingLogPositionMeta = true
+	f.append("a.log", "one", "", "three")
+	f.start()
+	f.store.await(t, "one0", "4", "three5") // content, then __file_offset__
+}
+
+func TestOneFileOnePipeline(t *testing.T) {
+	for _, allow := range []bool{false, true} {
+		t.Run(fmt.Sprintf("AllowingIncludedByMultiConfigs %v", allow), func(t *testing.T) {
+			f := newFixture(t)
+			f.append("app.log", "1")
+			f.append("other.log", "2")
+			wide, narrow := f.pipeline(), f.pipeline()
+			narrow.Name, narrow.Inputs[0].File.FilePaths = "z", []string{f.path("app*.log")}
+			wide.Inputs[0].File.AllowingIncludedByMultiConfigs = allow
+			stores := map[string]*logstore{"wide": newLogstore(), "narrow": newLogstore()}
+			wide.Flushers[0].SLS.Logstore, narrow.Flushers[0].SLS.Logstore = "wide", "narrow"
+			a, err := newAgent(Options{Data: f.data, Pipelines: []*pipeline.Pipeline{wide, narrow}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))},
+				func(k destKey, _ string) (send.Transport, error) { return stores[k.logstore], nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- a.Run(ctx) }()
+			stores["narrow"].await(t, "1")
+			if allow {
+				stores["wide"].await(t, "1", "2")
+			} else {
+				stores["wide"].await(t, "2")
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

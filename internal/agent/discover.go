@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,6 +111,11 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 	if at := a.files.at(run, e.Path); at != nil {
 		at.left(e.Path)
 	}
+	if owner := a.owner(run, e.Path); owner != run {
+		a.alarms.Raise(alarm.MultiConfigMatch, run.scope, 1,
+			fmt.Sprintf("%s is collected by the pipeline %q, whose path is more precise; set AllowingIncludedByMultiConfigs: true to collect it here too", e.Path, owner.p.Name), nil)
+		return
+	}
 	s := a.newStream(run, e.Path, id)
 	s.rec.Seen = mtime / int64(time.Second)
 	switch {
@@ -127,6 +133,47 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 	a.saver.add(s)
 }
 
+// owner says which pipeline collects a file that run matches: one file, one
+// pipeline, unless a pipeline asks for files that others have too. The one with
+// the longest base path wins, then the first by name.
+func (a *Agent) owner(run *pipelineRun, path string) *pipelineRun {
+	if run.input.AllowingIncludedByMultiConfigs {
+		return run
+	}
+	best := run
+	for _, r := range a.runs {
+		if r == run || r.input.AllowingIncludedByMultiConfigs {
+			continue
+		}
+		if ok, _ := monitor.Match(r.spec(), path); !ok {
+			continue
+		}
+		if d := r.basePath(path) - best.basePath(path); d > 0 || d == 0 && r.p.Name < best.p.Name {
+			best = r
+		}
+	}
+	return best
+}
+
+// basePath is how much of path is spelled out by the pipeline's pattern for it,
+// before the first wildcard.
+func (r *pipelineRun) basePath(path string) int {
+	best := 0
+	for _, p := range r.input.FilePaths {
+		spec := r.spec()
+		spec.Paths = []string{p}
+		if ok, _ := monitor.Match(spec, path); !ok {
+			continue
+		}
+		n := len(p)
+		if i := strings.IndexAny(p, "*?"); i >= 0 {
+			n = i
+		}
+		best = max(best, n)
+	}
+	return best
+}
+
 // newStream makes a stream for a file that none is for yet. It is not stored.
 func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity) *stream {
 	s := &stream{
@@ -136,7 +183,7 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity) *stre
 			BaseHash: delivery.TailHash(nil), Seen: a.now().Unix(),
 		},
 	}
-	s.trailer = run.trailer(path)
+	s.trailer = run.trailer(a, path, id.Inode)
 	a.files.put(s, id, path)
 	a.stats.Files.Add(1)
 	return s
@@ -150,7 +197,7 @@ func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 	if rec.Origin != "" {
 		origin = rec.Origin
 	}
-	s.trailer = run.trailer(origin)
+	s.trailer = run.trailer(a, origin, rec.Inode)
 	a.files.put(s, read.Identity{Dev: rec.Dev, Inode: rec.Inode, Birth: rec.Birth}, "")
 	return s
 }
@@ -297,7 +344,7 @@ func (s *stream) openFile() bool {
 			s.gone = true
 		}
 	}
-	f, path, err := read.Search(k, s.path)
+	f, path, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth)
 	if err != nil {
 		return false
 	}

@@ -33,6 +33,7 @@ type pipelineRun struct {
 	stats    process.Stats
 	scope    alarm.Scope
 	host     hostInfo
+	topics   topics
 
 	flushTimeout time.Duration // an unterminated record goes after this
 	closeAfter   time.Duration // a file without news is closed after this
@@ -68,6 +69,9 @@ func (a *Agent) newRun(p *pipeline.Pipeline, slots chan struct{}, limit []*rate.
 		return nil, errors.New("it has no input that this version of the agent runs; use input_file")
 	}
 	var err error
+	if run.topics, err = newTopics(&p.Global); err != nil {
+		return nil, err
+	}
 	if run.splitter, err = process.NewSplitter(run.input.Multiline, chunkSize); err != nil {
 		return nil, err
 	}
@@ -183,21 +187,6 @@ func (r *pipelineRun) spec() monitor.Spec {
 		Paths: r.input.FilePaths, MaxDepth: r.input.MaxDirSearchDepth, ExcludeFilePaths: r.input.ExcludeFilePaths,
 		ExcludeFiles: r.input.ExcludeFiles, ExcludeDirs: r.input.ExcludeDirs, AllowRoot: r.input.AllowingCollectingFilesInRootDir,
 	}
-}
-
-// trailer encodes what every log group of a file carries: topic, source, tags.
-func (r *pipelineRun) trailer(path string) []byte {
-	topic := ""
-	switch r.p.Global.TopicType {
-	case "custom":
-		topic = r.p.Global.TopicFormat
-	case "default":
-		topic = path
-	}
-	b := sls.AppendTopic(nil, topic)
-	b = sls.AppendSource(b, r.host.ip)
-	b = sls.AppendTag(b, "__hostname__", r.host.name)
-	return sls.AppendTag(b, "__path__", path)
 }
 
 // hostInfo is what logs say of the host they come from.

@@ -234,7 +234,7 @@ func (s *stream) confirmed() *os.File {
 		}
 		f.Close()
 	}
-	f, _, err := read.Search(k, s.path)
+	f, _, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth)
 	if err != nil {
 		return nil
 	}

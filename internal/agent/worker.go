@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"logtail/internal/agent/aggregate"
@@ -164,6 +165,9 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 			break
 		}
 		chain.Run(&w.batch)
+		if s.run.input.AppendingLogPositionMeta {
+			w.addPositions(s.pos)
+		}
 		next := s.pos + uint64(n)
 		for i := range w.batch.Records {
 			r := &w.batch.Records[i]
@@ -185,6 +189,24 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 		s.bound()
 	}
 	w.a.stats.ReadBytes.Add(int64(s.pos - start))
+}
+
+// offsetKey is the field of AppendingLogPositionMeta.
+var offsetKey = []byte("__file_offset__")
+
+// addPositions gives each record the offset in the file at which it begins.
+func (w *worker) addPositions(start uint64) {
+	var digits [20]byte
+	for i := range w.batch.Records {
+		r := &w.batch.Records[i]
+		if r.Drop == event.Kept {
+			text := strconv.AppendUint(digits[:0], start, 10)
+			value := w.batch.Alloc(len(text))
+			copy(value, text)
+			r.Fields = append(r.Fields, event.Field{Key: offsetKey, Value: value})
+		}
+		start = r.End
+	}
 }
 
 // rest is called when the file has no more for now: it decides when the open

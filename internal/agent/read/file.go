@@ -115,24 +115,39 @@ func AlignTail(f io.ReaderAt, off uint64) (start, hash uint64, err error) {
 	return start, hash, nil
 }
 
-// Search looks for the known file in the folder where it was last seen, as it
-// has gone from its path, and returns it opened with its new path. It is
+// Search looks for the known file in the folder where it was last seen, and
+// depth levels below it, as it has gone from its path, and returns it opened
+// with its new path. At most searchLimit entries are looked at. It is
 // os.ErrNotExist if the file is not there.
-func Search(k *Known, lastPath string) (*os.File, string, error) {
-	dir := filepath.Dir(lastPath)
+func Search(k *Known, lastPath string, depth int) (*os.File, string, error) {
+	left := searchLimit
+	if f, path := search(k, filepath.Dir(lastPath), depth, &left); f != nil {
+		return f, path, nil
+	}
+	return nil, "", fmt.Errorf("%s: %w", lastPath, os.ErrNotExist)
+}
+
+func search(k *Known, dir string, depth int, left *int) (*os.File, string) {
 	d, err := os.Open(dir)
 	if err != nil {
-		return nil, "", err
+		return nil, ""
 	}
-	defer d.Close()
-	names, err := d.Readdirnames(searchLimit)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, "", err
-	}
+	names, _ := d.Readdirnames(max(*left, 1)) // what could be listed is looked at
+	d.Close()
+	var below []string
 	for _, name := range names {
+		if *left--; *left < 0 {
+			return nil, ""
+		}
 		path := filepath.Join(dir, name)
 		fi, err := os.Lstat(path)
-		if err != nil || !fi.Mode().IsRegular() || !maybe(fi, k) {
+		if err != nil {
+			continue
+		}
+		if fi.IsDir() && depth > 0 {
+			below = append(below, path)
+		}
+		if !fi.Mode().IsRegular() || !maybe(fi, k) {
 			continue
 		}
 		f, facts, _, err := Look(path)
@@ -140,9 +155,14 @@ func Search(k *Known, lastPath string) (*os.File, string, error) {
 			continue
 		}
 		if Decide(k, &facts) == Same {
-			return f, path, nil
+			return f, path
 		}
 		f.Close()
 	}
-	return nil, "", fmt.Errorf("%s: %w", lastPath, os.ErrNotExist)
+	for _, b := range below {
+		if f, path := search(k, b, depth-1, left); f != nil {
+			return f, path
+		}
+	}
+	return nil, ""
 }

@@ -87,7 +87,7 @@ func TestARenamedFileIsFoundInItsFolder(t *testing.T) {
 	if got := Decide(&k, &newFacts); got != Other {
 		t.Errorf("the successor is %v", got)
 	}
-	found, where, err := Search(&k, path)
+	found, where, err := Search(&k, path, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,9 +95,25 @@ func TestARenamedFileIsFoundInItsFolder(t *testing.T) {
 	if where != path+".1" {
 		t.Errorf("found at %s", where)
 	}
-	os.Remove(path + ".1")
+	archive := filepath.Join(dir, "archive")
+	if err := os.Mkdir(archive, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	moved := filepath.Join(archive, "app.log.1")
+	if err := os.Rename(path+".1", moved); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Search(&k, path, 0); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("found below the folder at depth 0: %v", err)
+	}
+	if found, where, err := Search(&k, path, 1); err != nil || where != moved {
+		t.Errorf("not found one level below: %s, %v", where, err)
+	} else {
+		found.Close()
+	}
+	os.Remove(moved)
 	f.Close()
-	if _, _, err := Search(&k, path); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := Search(&k, path, 0); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is gone: %v", err)
 	}
 }
