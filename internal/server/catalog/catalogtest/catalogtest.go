@@ -32,7 +32,7 @@ type bench struct {
 func newBench(t *testing.T, open Open) *bench {
 	b := &bench{T: t, open: open, dir: t.TempDir(), ctx: t.Context()}
 	b.start()
-	t.Cleanup(func() { b.Close() })
+	t.Cleanup(func() { _ = b.Close() })
 	return b
 }
 
@@ -61,10 +61,14 @@ func (b *bench) ok(err error) {
 // is wants an error of the catalog, and none of the others.
 func (b *bench) is(err, want error) {
 	b.Helper()
+	found := 0
 	for _, e := range []error{catalog.ErrNotFound, catalog.ErrExists, catalog.ErrNotEmpty} {
-		if errors.Is(err, e) != (e == want) {
-			b.Fatalf("got %v, want %v", err, want)
+		if errors.Is(err, e) {
+			found++
 		}
+	}
+	if found != 1 || !errors.Is(err, want) {
+		b.Fatalf("got %v, want %v", err, want)
 	}
 }
 

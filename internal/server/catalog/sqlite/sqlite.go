@@ -57,8 +57,7 @@ func Open(path string) (catalog.Catalog, error) {
 	db.SetMaxOpenConns(maxConns)
 	s := &store{db: db, path: abs, writing: make(chan struct{}, 1)}
 	if err := s.migrate(context.Background()); err != nil {
-		db.Close()
-		return nil, err
+		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
@@ -216,7 +215,7 @@ func collect[T any](rows *sql.Rows, err error, scan func(*sql.Rows) (T, error)) 
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // Err tells of what went wrong
 	var all []T
 	for rows.Next() {
 		v, err := scan(rows)

@@ -26,7 +26,7 @@ func mustOpen(t *testing.T, path string) *store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c.(*store)
 }
 
@@ -44,7 +44,9 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 		path := filepath.Join(dir, "catalog.db")
 		if existed {
 			c := mustOpen(t, path)
-			c.Close()
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
 			if err := os.Chmod(path, 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -108,7 +110,9 @@ func TestSettingsOfEveryConnection(t *testing.T) {
 				t.Errorf("%s is %q, %v; want %q", pragma, got, err, want)
 			}
 		}
-		conn.Close()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -119,7 +123,7 @@ func TestRefusesWhatItDoesNotKnow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer db.Close()
+		defer func() { _ = db.Close() }()
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +133,9 @@ func TestRefusesWhatItDoesNotKnow(t *testing.T) {
 		want string
 	}{
 		"newer schema": {func(t *testing.T, path string) {
-			mustOpen(t, path).Close()
+			if err := mustOpen(t, path).Close(); err != nil {
+				t.Fatal(err)
+			}
 			exec(t, path, "PRAGMA user_version = 99")
 		}, "schema version 99"},
 		"another database": {func(t *testing.T, path string) {
@@ -203,7 +209,7 @@ func BenchmarkAccessKey(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.CreateAccount(b.Context(), catalog.Account{ID: "a"}, catalog.AccessKey{ID: "k", Secret: "s"}); err != nil {
 		b.Fatal(err)
 	}

@@ -208,26 +208,26 @@ func (s *shard) store(logs []*raft.Log) error {
 	err := s.heal()
 	if err == nil {
 		err = s.handle.w.StoreLogs(logs)
-	}
-	if errors.Is(err, wal.ErrSealed) {
-		// The segment was full and beginning the next one failed in the
-		// background. Nothing was written.
-		if err = s.reopen(); err == nil {
-			err = s.handle.w.StoreLogs(logs)
+		if errors.Is(err, wal.ErrSealed) {
+			// The segment was full and beginning the next one failed in the
+			// background. Nothing was written.
+			if err = s.reopen(); err == nil {
+				err = s.handle.w.StoreLogs(logs)
+			}
 		}
-	}
-	if err == nil {
-		if s.failures > 0 {
-			s.e.log.Info("the shard log is written to again", "shard", s.path, "failures", s.failures, "last", s.failed)
+		if err == nil {
+			s.failures = 0
+			return nil
 		}
-		s.failures = 0
-		return nil
+		if s.broken == nil {
+			s.broken = err
+			err = errors.Join(err, s.heal())
+		}
 	}
 	s.failed = err
 	s.failures++
 	s.retryAt = s.e.now().Add(retryAfter).UnixNano()
-	s.broken = err
-	return errors.Join(err, s.heal())
+	return err
 }
 
 // decide judges the records of a request in order, each after those before it,

@@ -29,10 +29,10 @@ func injected(f *shardlogtest.Faults) *faults {
 		write: func(file *os.File, p []byte, off int64) (int, error) {
 			switch f.Next() {
 			case shardlogtest.FaultFull:
-				return 0, &os.PathError{Op: "write", Path: file.Name(), Err: noSpace}
+				return 0, &os.PathError{Op: "write", Path: file.Name(), Err: errFull}
 			case shardlogtest.FaultTorn:
 				n, err := file.WriteAt(p[:len(p)/2], off)
-				return n, errors.Join(err, &os.PathError{Op: "write", Path: file.Name(), Err: noSpace})
+				return n, errors.Join(err, &os.PathError{Op: "write", Path: file.Name(), Err: errFull})
 			case shardlogtest.FaultSync:
 				failSync = true
 			}

@@ -2,7 +2,15 @@
 
 package raftwal
 
-import "golang.org/x/sys/unix"
+import (
+	"io/fs"
+	"syscall"
 
-// noSpace is what a full disk answers.
-const noSpace = unix.ENOSPC
+	"golang.org/x/sys/unix"
+)
+
+// errFull is what a full disk answers.
+const errFull = unix.ENOSPC
+
+// blocks is what a file takes on the disk.
+func blocks(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }

@@ -185,9 +185,7 @@ func (s *shard) replay(h *handle, snap *snapshot, first, next uint64) error {
 		if r.Range == nil {
 			continue
 		}
-		l := lane{Progress: delivery.Advance(r.Range, r.Received/int64(time.Second)), seq: seq}
-		l.Session = max(l.Session, ls.m[r.Range.Lane].Session)
-		ls.set(r.Range.Lane, l)
+		ls.set(r.Range.Lane, lane{Progress: delivery.Advance(r.Range, r.Received/int64(time.Second)), seq: seq})
 		ls.settle()
 	}
 	ls.forget(s.e.now().Unix())

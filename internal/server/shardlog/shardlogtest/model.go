@@ -22,7 +22,7 @@ func Model(t *testing.T, e Engine) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &machine{T: rt, model: model{lanes: map[delivery.LaneID]delivery.Progress{}, first: 1}}
 		m.bench = newBench(t, e)
-		defer m.bench.log.Close()
+		defer func() { _ = m.bench.log.Close() }()
 		m.Repeat(map[string]func(*rapid.T){
 			"":         m.check,
 			"append":   m.appendSome,

@@ -1,0 +1,309 @@
+package raftwal
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"logtail/internal/server/shardlog"
+)
+
+// crashed is a copy of a rig's folder with a change to it, opened as a new one.
+func crashed(t *testing.T, r *rig, change func(*rig)) *rig {
+	t.Helper()
+	c := &rig{TB: t, dir: t.TempDir(), clock: r.clock, opts: r.opts, said: r.said}
+	copyTo(t, r.dir, c.dir)
+	if change != nil {
+		change(c)
+	}
+	c.open()
+	t.Cleanup(func() { _ = c.e.Close() })
+	return c
+}
+
+func resize(tb testing.TB, path string, change func([]byte) []byte) {
+	tb.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, change(b), 0o600)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// TestTornWriteIsCutOff cuts the last write at every place, and leaves zeros,
+// garbage or nothing in place of the rest.
+func TestTornWriteIsCutOff(t *testing.T) {
+	for name, rest := range map[string]func([]byte){
+		"nothing": nil,
+		"zeros":   func(b []byte) { clear(b) },
+		"garbage": func(b []byte) {
+			if _, err := rand.Read(b); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"commit frames": func(b []byte) {
+			for i := range b {
+				b[i] = []byte{3, 0, 0, 0, 9, 9, 9, 9}[i%8]
+			}
+		},
+		"entry frames": func(b []byte) {
+			for i := range b {
+				b[i] = []byte{1, 0, 0, 0, 0, 0, 0, 0}[i%8]
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, t.TempDir(), 1<<20)
+			r.put(lines(0, 2))
+			r.put(lines(20, 1))
+			whole, err := os.ReadFile(r.segments()[0])
+			r.ok(err)
+			r.put(lines(30, 1), lines(40, 2), lines(60, 1)) // one write
+			torn, err := os.ReadFile(r.segments()[0])
+			r.ok(err)
+			for at := len(whole); at < len(torn); at += 8 {
+				c := crashed(t, r, func(c *rig) {
+					resize(t, c.segments()[0], func(b []byte) []byte {
+						if rest == nil {
+							return b[:at]
+						}
+						rest(b[at:])
+						return b
+					})
+				})
+				if end, n := c.ends(); end != 30 || n != 2 || c.progress() != 30 {
+					t.Fatalf("cut at %d: %d records up to %d, progress %d", at, n, end, c.progress())
+				}
+				if stat, err := os.Stat(c.segments()[0]); err != nil || stat.Size() != int64(len(whole)) {
+					t.Fatalf("cut at %d: the segment has %d bytes, want %d", at, stat.Size(), len(whole))
+				}
+				c.put(lines(30, 1))
+				c = crashed(t, c, nil)
+				if end, n := c.ends(); end != 40 || n != 3 {
+					t.Fatalf("cut at %d, then written to: %d records up to %d", at, n, end)
+				}
+				r.ok(c.e.Close())
+			}
+		})
+	}
+}
+
+// TestSealedSegmentWithoutSuccessor: raft-wal begins the next segment in the
+// background, and a process that ends before that used to leave a log that
+// refuses every further write.
+func TestSealedSegmentWithoutSuccessor(t *testing.T) {
+	r := newRig(t, t.TempDir(), 16<<10)
+	r.put(bulk(1 << 10))
+	before, err := os.ReadFile(r.path(segmentsName))
+	r.ok(err)
+	r.put(bulk(20 << 10)) // fills the segment
+	r.ok(r.e.Close())
+	segment := r.segments()[0]
+	for name, change := range map[string]func(*rig){
+		"just closed":  func(*rig) {},
+		"not listed":   func(c *rig) { c.ok(os.WriteFile(c.path(segmentsName), before, 0o600)) },
+		"torn garbage": func(c *rig) { c.ok(os.WriteFile(c.path(segmentsName), before, 0o600)); appendTo(t, c.segments()[0]) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := crashed(t, r, func(c *rig) {
+				for _, s := range c.segments()[1:] {
+					c.ok(os.Remove(s))
+				}
+				change(c)
+			})
+			for range 3 {
+				if got := c.put(bulk(1 << 10))[0].Seq; got < 3 {
+					t.Fatalf("the next record got %d", got)
+				}
+				c.reopen()
+			}
+			if _, n := c.ends(); n != 5 {
+				t.Fatalf("%d records", n)
+			}
+			if len(c.segments()) != 2 {
+				t.Fatalf("segments %v; want the sealed one %s and another", c.segments(), segment)
+			}
+		})
+	}
+}
+
+func appendTo(t *testing.T, path string) {
+	t.Helper()
+	resize(t, path, func(b []byte) []byte { return append(b, bytes.Repeat([]byte{1, 0, 0, 0, 8}, 50)...) })
+}
+
+// TestBeginningTheNextSegmentFails: the error arises in the background of an
+// append that succeeded, and comes out with the next one.
+func TestBeginningTheNextSegmentFails(t *testing.T) {
+	for _, name := range []string{segmentsName, ".wal"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, t.TempDir(), 16<<10)
+			r.put(lines(0, 1))
+			asked := make(chan struct{}, 100)
+			r.fault(nil, nil, func(file string) error {
+				if strings.HasSuffix(file, name) {
+					asked <- struct{}{}
+					return errFull
+				}
+				return nil
+			})
+			r.put(bulk(20 << 10))
+			<-asked
+			if _, err := r.shard().Append(t.Context(), []*shardlog.Record{lines(10, 1)}); !errors.Is(err, shardlog.ErrNoSpace) {
+				t.Fatalf("got %v", err)
+			}
+			if end, n := r.ends(); end != 10 || n != 2 {
+				t.Fatalf("%d records up to %d", n, end)
+			}
+			r.fault(nil, nil, nil)
+			r.clock.Move(retryAfter)
+			r.put(lines(10, 1))
+			r.reopen()
+			if end, n := r.ends(); end != 20 || n != 3 {
+				t.Fatalf("%d records up to %d", n, end)
+			}
+		})
+	}
+}
+
+// TestWriteThatCannotBeTakenBack: the disk neither takes the write nor lets it be cut off.
+// Reading goes on, and the next start decides what the request became: all of
+// it or nothing, and the agent's repetition is a duplicate or an append.
+func TestWriteThatCannotBeTakenBack(t *testing.T) {
+	r := newRig(t, t.TempDir(), 1<<20)
+	r.put(lines(0, 1))
+	broken := errors.New("the disk is gone")
+	r.fault(nil, func(*os.File) error { return broken }, nil)
+	path := r.path(segmentsName)
+	hidden, err := os.ReadFile(path)
+	r.ok(err)
+	r.ok(os.WriteFile(path, []byte("unreadable"), 0o600)) // so that opening anew fails
+	for i := range 3 {
+		if _, err := r.shard().Append(t.Context(), []*shardlog.Record{lines(10, 1)}); err == nil || errors.Is(err, broken) != (i == 0) {
+			t.Fatalf("attempt %d: %v", i, err)
+		}
+		if end, n := r.ends(); end != 10 || n != 1 || r.progress() != 10 {
+			t.Fatalf("%d records up to %d, progress %d", n, end, r.progress())
+		}
+	}
+	c := crashed(t, r, func(c *rig) { c.ok(os.WriteFile(c.path(segmentsName), hidden, 0o600)) })
+	if end, _ := c.ends(); end != 20 || c.progress() != 20 {
+		t.Fatalf("after the crash: up to %d, progress %d", end, c.progress())
+	}
+	if a := c.put(lines(10, 1))[0].Action; !a.Accepted() {
+		t.Fatalf("the repetition: %v", a)
+	}
+	if end, n := c.ends(); end != 20 || n != 2 {
+		t.Fatalf("%d records up to %d", n, end)
+	}
+
+	r.ok(os.WriteFile(path, hidden, 0o600)) // without a crash it heals
+	r.fault(nil, nil, nil)
+	r.clock.Move(retryAfter)
+	r.put(lines(10, 2))
+	if end, n := r.ends(); end != 30 || n != 2 {
+		t.Fatalf("%d records up to %d", n, end)
+	}
+}
+
+func TestListOfSegmentsIsLost(t *testing.T) {
+	r := newRig(t, t.TempDir(), 16<<10)
+	for range 5 {
+		r.put(bulk(8 << 10))
+	}
+	r.ok(r.e.Close())
+	list, err := os.ReadFile(r.path(segmentsName))
+	r.ok(err)
+	for name, c := range map[string]struct {
+		change func() error
+		want   string
+	}{
+		"missing": {func() error { return os.Remove(r.path(segmentsName)) }, "is missing"},
+		"damaged": {func() error {
+			return os.WriteFile(r.path(segmentsName), bytes.Replace(list, []byte(`BaseIndex":1,`), []byte(`BaseIndex":9,`), 1), 0o600)
+		}, "damaged"},
+		"cut":   {func() error { return os.WriteFile(r.path(segmentsName), list[:50], 0o600) }, "damaged"},
+		"newer": {func() error { return os.WriteFile(r.path(segmentsName), []byte(`{"version":2}`), 0o600) }, "version 2"},
+	} {
+		r.ok(c.change())
+		r.open()
+		if _, err := r.e.Shard(key); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), r.path(segmentsName)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		r.ok(r.e.Close())
+		if len(r.segments()) < 3 {
+			t.Fatalf("%s: segments were deleted", name)
+		}
+	}
+	r.ok(os.WriteFile(r.path(segmentsName), list, 0o600))
+	r.open()
+	if _, n := r.ends(); n != 5 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// TestLostRecordsAreNoticed: the end of the log, which was durable, is not
+// there any more. The snapshot knows, and the lane goes back to the log.
+func TestLostRecordsAreNoticed(t *testing.T) {
+	r := newRig(t, t.TempDir(), 1<<20)
+	r.put(lines(0, 1))
+	short, err := os.ReadFile(r.segments()[0])
+	r.ok(err)
+	r.put(lines(10, 1))
+	r.ok(r.e.Close()) // writes the snapshot
+	resize(t, r.segments()[0], func(b []byte) []byte { return append(b[:len(short)+24], 0) })
+	r.open()
+	if end, n := r.ends(); end != 10 || n != 1 || r.progress() != 10 {
+		t.Errorf("%d records up to %d, progress %d", n, end, r.progress())
+	}
+	if _, err := os.Stat(r.segments()[0] + ".damaged"); err != nil || !r.said.has("lost records") || !r.said.has("ends before its snapshot") {
+		t.Errorf("it was not said, or no copy was kept: %v", err)
+	}
+	r.put(lines(10, 3))
+	r.reopen()
+	if end, _ := r.ends(); end != 40 {
+		t.Errorf("up to %d", end)
+	}
+}
+
+// TestDamagedRecord: a byte in the middle of a sealed segment is wrong.
+func TestDamagedRecord(t *testing.T) {
+	r := newRig(t, t.TempDir(), 4<<10)
+	for i := range 60 {
+		r.put(lines(uint64(i)*10, 1))
+		r.put(bulk(256))
+	}
+	r.ok(r.e.Close())
+	r.ok(os.Remove(r.path(snapshotName))) // all has to come from the log
+	at := 0
+	resize(t, r.segments()[0], func(b []byte) []byte {
+		at = bytes.Index(b, []byte("\x02to\x12\x0220")) // in the record of the second line
+		if at < 0 {
+			t.Fatal("the second line was not found")
+		}
+		b[at+1] = 'X'
+		return b
+	})
+	r.open()
+	s := r.shard()
+	if recs, err := s.Read(1, 100, 1<<20); err != nil || len(recs) != 2 {
+		t.Fatalf("the records before it: %d, %v", len(recs), err)
+	}
+	if _, err := s.Read(3, 100, 1<<20); !errors.Is(err, shardlog.ErrCorrupt) || !strings.Contains(err.Error(), "record 3") {
+		t.Fatalf("the record itself: %v", err)
+	}
+	if recs, err := s.Read(4, 100, 1<<20); err != nil || len(recs) != 100 {
+		t.Fatalf("the records behind it: %d, %v", len(recs), err)
+	}
+	if _, err := s.SeekTime(r.clock.Now().UnixNano()); err != nil {
+		t.Fatalf("SeekTime: %v", err)
+	}
+	if r.progress() != 600 || !r.said.has("record=3") {
+		t.Errorf("progress %d", r.progress())
+	}
+}

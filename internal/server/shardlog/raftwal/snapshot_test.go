@@ -1,0 +1,96 @@
+package raftwal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"logtail/internal/delivery"
+)
+
+// putSum writes the CRC-32C of the parts.
+func putSum(dst []byte, parts ...[]byte) {
+	sum := uint32(0)
+	for _, p := range parts {
+		sum = crc32.Update(sum, castagnoli, p)
+	}
+	binary.LittleEndian.PutUint32(dst, sum)
+}
+
+func someSnapshot() *snapshot {
+	return &snapshot{seq: 1 << 40, received: -5, lanes: map[delivery.LaneID]lane{
+		{}: {},
+		{1}: {seq: 9, Progress: delivery.Progress{
+			End: 1<<64 - 1, Hash: 1 << 63, Session: 1 << 62, Closed: true, Time: 1 << 50,
+			State: bytes.Repeat([]byte("s"), delivery.MaxState),
+		}},
+	}}
+}
+
+func TestSnapshotsComeBackAsTheyWent(t *testing.T) {
+	for _, s := range []*snapshot{{lanes: map[delivery.LaneID]lane{}}, someSnapshot()} {
+		path := filepath.Join(t.TempDir(), snapshotName)
+		if err := writeSnapshot(nil, path, s); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readSnapshot(slog.Default(), path)
+		if err != nil || !reflect.DeepEqual(got, s) {
+			t.Errorf("got %+v, %v; want %+v", got, err, s)
+		}
+	}
+}
+
+func TestEveryDamageOfASnapshotIsFound(t *testing.T) {
+	b := appendSnapshot(nil, someSnapshot())
+	for i := range b {
+		c := bytes.Clone(b)
+		c[i] ^= 0x10
+		if _, err := decodeSnapshot(c); err == nil {
+			t.Fatalf("byte %d", i)
+		}
+		if _, err := decodeSnapshot(b[:i]); !errors.Is(err, errDamaged) {
+			t.Fatalf("cut at %d: %v", i, err)
+		}
+	}
+}
+
+func TestNewerSnapshotIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), snapshotName)
+	b := appendSnapshot(nil, someSnapshot())
+	b[len(snapshotMagic)]++
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := readSnapshot(slog.Default(), path)
+	if err == nil || !strings.Contains(err.Error(), "version 2") || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("it was put aside: %v", err)
+	}
+}
+
+func FuzzDecodeSnapshot(f *testing.F) {
+	f.Add(appendSnapshot(nil, someSnapshot()))
+	f.Add(appendSnapshot(nil, &snapshot{}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) >= 4 {
+			putSum(b[len(b)-4:], b[:len(b)-4])
+		}
+		s, err := decodeSnapshot(b)
+		if err != nil {
+			return
+		}
+		again, err := decodeSnapshot(appendSnapshot(nil, s))
+		if err != nil || !reflect.DeepEqual(again, s) {
+			t.Fatalf("%+v became %+v, %v", s, again, err)
+		}
+	})
+}
