@@ -267,7 +267,7 @@ func (x *indexers) finishDeletions() {
 		if x.ctx.Err() != nil {
 			return
 		}
-		if err := x.deleteData(id); err != nil {
+		if err := x.deleteData(id); err != nil && x.ctx.Err() == nil {
 			x.logger.Error("cannot delete the data of a deleted logstore; it is tried again", "incarnation", id, "error", err)
 		}
 	}

@@ -9,6 +9,9 @@ import (
 // resumeLanes serves POST /logstores/{logstore}/lanes: an agent takes over its
 // lanes and learns how far each one is. Older sessions are fenced from then on.
 func (h *Handler) resumeLanes(rq *request) error {
+	// On refusals too: without it an agent would take this for a server that
+	// knows no ranges, and go on without them.
+	rq.w.Header().Set(sls.HeaderDelivery, "1")
 	l, err := h.logstore(rq)
 	if err != nil {
 		return err
@@ -53,6 +56,5 @@ func (h *Handler) resumeLanes(rq *request) error {
 			out.Lanes[places[shard][i]] = sls.NewLaneProgress(p)
 		}
 	}
-	rq.w.Header().Set(sls.HeaderDelivery, "1")
 	return rq.json(out)
 }
