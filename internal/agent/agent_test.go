@@ -464,6 +464,27 @@ func TestAOneTimeInputEndsTheRun(t *testing.T) {
 	}
 }
 
+func TestLinesAreWholeAcrossReads(t *testing.T) {
+	for _, once := range []bool{true, false} {
+		t.Run(fmt.Sprintf("once %v", once), func(t *testing.T) {
+			f := newFixture(t)
+			f.input.Once = once
+			f.input.FlushTimeoutSecs = 0 // the default of one-time inputs; else: an unterminated end is sent at once
+			f.input.TailSizeKB = 10 << 10
+			want := numbered("line", 0, 3*chunkSize/12+1) // no multiple of the length of a line fills a read
+			var b strings.Builder
+			for _, l := range want {
+				b.WriteString(l + "\n")
+			}
+			if err := os.WriteFile(f.path("a.log"), []byte(b.String()), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f.start()
+			f.store.await(t, want...)
+		})
+	}
+}
+
 func TestSeveralFlushersKeepTheirOwnProgress(t *testing.T) {
 	f := newFixture(t)
 	out := filepath.Join(t.TempDir(), "out.jsonl")

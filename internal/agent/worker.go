@@ -133,7 +133,9 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 	if len(content) == chunkSize {
 		mode |= process.Full
 	}
-	if s.run.input.Once && end >= s.limit || now.Sub(s.grew) >= s.run.flushTimeout {
+	// A read that was cut off ends anywhere, also in the middle of a record.
+	whole := len(content) < size || end >= s.limit
+	if whole && (s.run.input.Once || now.Sub(s.grew) >= s.run.flushTimeout) {
 		mode |= process.Final
 	}
 	w.consume(s, before, content, mode, now)
