@@ -39,12 +39,12 @@ func TestIdleShardsGiveBackWhatTheyHold(t *testing.T) {
 	idle := func() {
 		t.Helper()
 		r.clock.Move(DefaultIdleAfter)
-		r.e.maintain()
+		r.maintain()
 		if s.handle == nil {
 			t.Fatal("it was closed early")
 		}
 		r.clock.Move(time.Second)
-		r.e.maintain()
+		r.maintain()
 		if s.handle != nil || s.lanes != nil {
 			t.Fatal("it is still open")
 		}
@@ -86,13 +86,13 @@ func TestSnapshotsAreWrittenOnlyWhenSomethingChanged(t *testing.T) {
 		// More than the interval; snapshots of this size take no time, so the
 		// interval does not grow over the time that this leaves.
 		r.clock.Move(DefaultIdleAfter / 2)
-		r.e.maintain()
+		r.maintain()
 		if written != want {
 			t.Fatalf("%d snapshots, want %d", written, want)
 		}
 	}
 	r.put(lines(0, 1))
-	r.e.maintain()
+	r.maintain()
 	if written != 0 {
 		t.Fatal("a snapshot before its time")
 	}
@@ -143,24 +143,27 @@ func TestTruncateWritesTheSnapshotFirst(t *testing.T) {
 	for range 20 {
 		r.put(bulk(1 << 10))
 	}
+	r.reopen() // no segment is being begun in the background
+	r.put(lines(30, 1))
+	r.put(bulk(16))
 	var order []string
 	r.fault(nil, nil, func(name string) error {
 		order = append(order, name)
 		return nil
 	})
-	if err := r.shard().Truncate(15); err != nil {
+	if err := r.shard().Truncate(23); err != nil {
 		t.Fatal(err)
 	}
 	if len(order) < 2 || order[0] != snapshotName || order[len(order)-1] != segmentsName {
 		t.Errorf("written: %v", order)
 	}
 	c := crashed(t, r, nil)
-	if p := c.progress(); p != 30 {
+	if p := c.progress(); p != 40 {
 		t.Errorf("progress %d", p)
 	}
 
 	// If it cannot be written, nothing is dropped.
-	r.put(lines(30, 1))
+	r.put(lines(40, 1))
 	r.fault(nil, nil, func(name string) error {
 		if name == snapshotName {
 			return errors.New("no")
@@ -168,7 +171,7 @@ func TestTruncateWritesTheSnapshotFirst(t *testing.T) {
 		return nil
 	})
 	first, _ := r.shard().Bounds()
-	if err := r.shard().Truncate(23); err == nil {
+	if err := r.shard().Truncate(25); err == nil {
 		t.Error("no error")
 	}
 	if f, _ := r.shard().Bounds(); f != first {
@@ -203,7 +206,7 @@ func TestTruncateOnAFullDisk(t *testing.T) {
 	}
 	r.fault(nil, nil, nil)
 	r.clock.Move(time.Second)
-	r.e.maintain()
+	r.maintain()
 	if stat, err := os.Stat(reserve); err != nil || stat.Size() != reserveSize {
 		t.Errorf("the reserve was not made again: %v", err)
 	}
@@ -260,7 +263,7 @@ func TestManyShardsAreSmall(t *testing.T) {
 		}
 	}
 	r.clock.Move(DefaultIdleAfter + time.Second)
-	r.e.maintain()
+	r.maintain()
 	each := (usage(t, r.dir) - empty) / shards
 	t.Logf("%d bytes for each of %d shards, %d without any", each, shards, empty)
 	if each > 64<<10 {

@@ -60,7 +60,7 @@ func TestFullDisk(t *testing.T) {
 		if err := r.shard().Truncate(next - 100); err != nil {
 			t.Fatalf("deleting on a full disk: %v", err)
 		}
-		r.e.maintain()
+		r.maintain()
 		before := end
 		fill()
 		if end == before {

@@ -50,7 +50,7 @@ var key = shardlog.Key{Store: "store"}
 
 func newRig(tb testing.TB, dir string, segment int) *rig {
 	r := &rig{TB: tb, dir: dir, clock: shardlogtest.NewClock(), said: &said{}}
-	r.opts = Options{SegmentSize: segment, Now: r.clock.Now, Logger: slog.New(slog.NewTextHandler(r.said, nil)), faults: &faults{}}
+	r.opts = Options{SegmentSize: segment, Now: r.clock.Now, Logger: slog.New(slog.NewTextHandler(r.said, nil)), faults: &faults{}, still: true}
 	r.open()
 	tb.Cleanup(func() { _ = r.e.Close() })
 	return r
@@ -147,6 +147,16 @@ func (r *rig) ends() (last uint64, records int) {
 		}
 	}
 	return last, records
+}
+
+// maintain is a round of the janitor while nothing else happens.
+func (r *rig) maintain() {
+	r.e.mu.Lock()
+	for _, s := range r.e.shards {
+		s.loops.Wait()
+	}
+	r.e.mu.Unlock()
+	r.e.maintain()
 }
 
 func (r *rig) progress() uint64 {

@@ -55,7 +55,9 @@ type Options struct {
 	// Logger is slog.Default if nil.
 	Logger *slog.Logger
 
+	// For tests: faults of the disk, and maintenance only when it is asked for.
 	faults *faults
+	still  bool
 }
 
 // janitorEvery is how often shards are looked at for snapshots and idleness.
@@ -224,7 +226,9 @@ func (e *engine) janitor(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			e.maintain()
+			if !e.opts.still {
+				e.maintain()
+			}
 		}
 	}
 }

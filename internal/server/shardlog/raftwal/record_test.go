@@ -18,7 +18,7 @@ func someRecords() []shardlog.Record {
 		{Received: -1, Compress: sls.CompressZstd, RawSize: 300, Logs: 3, Data: []byte("group")},
 		{Received: 1 << 62, Range: &delivery.Range{}},
 		{
-			Received: 1_700_000_000_123_456_789, Compress: sls.CompressLZ4, RawSize: maxRecordBytes, Logs: 2, Data: bytes.Repeat([]byte("x"), 5000),
+			Received: 1_700_000_000_123_456_789, Compress: sls.CompressLZ4, RawSize: maxRecordBytes, Logs: 2, Data: bytes.Repeat([]byte("x"), 50),
 			Range: &delivery.Range{
 				Lane: delivery.LaneID{1, 15: 2}, Session: 1 << 63, Start: 5, End: 1<<64 - 1, Ends: []byte{1, 2},
 				StartHash: 1<<64 - 1, EndHash: 7, State: bytes.Repeat([]byte("s"), delivery.MaxState), Flags: delivery.Abandoned | delivery.Closed,
