@@ -143,7 +143,7 @@ func genText(t *rapid.T, key string) query.Expr {
 	if text.Kind == query.Prefix && text.Value != "" {
 		text.Value = text.Value[:rapid.IntRange(1, len(text.Value)).Draw(t, "cut")]
 	}
-	if len(words(text.Value)) == 0 && !(text.Value == "" && text.Key != "" && text.Kind == query.Words) {
+	if len(words(text.Value)) == 0 && (text.Value != "" || text.Key == "" || text.Kind != query.Words) {
 		text.Kind, text.Value = query.Words, "error" // Parse refuses a text without words
 	}
 	return text

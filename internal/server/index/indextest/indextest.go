@@ -61,14 +61,17 @@ type model struct {
 var modelKeys = []shardlog.Key{{Store: "a", Shard: 0}, {Store: "a", Shard: 1}, {Store: "b-2", Shard: 0}}
 
 func (e Engine) testModel(t *testing.T) {
+	root, checks := t.TempDir(), 0
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "model")
-		if err != nil {
-			rt.Fatal(err)
-		}
+		checks++
+		dir := filepath.Join(root, fmt.Sprint("model", checks))
 		m := &model{e: e, dir: dir, logs: map[shardlog.Key][]shardlog.Record{}, done: map[shardlog.Key]int{}, refs: map[string]*reference{"a": {}, "b-2": {}}}
 		m.open(rt)
-		defer func() { m.idx.Close() }()
+		defer func() {
+			if err := m.idx.Close(); err != nil {
+				rt.Errorf("Close: %v", err)
+			}
+		}()
 		rt.Repeat(map[string]func(*rapid.T){
 			"apply":     m.apply,
 			"apply2":    m.apply,
@@ -152,15 +155,16 @@ func (m *model) crash(t *rapid.T) {
 	if m.e.Crash == nil {
 		return
 	}
-	copied, err := os.MkdirTemp(filepath.Dir(m.dir), "crash")
-	if err == nil {
-		err = m.e.Crash(m.idx, m.dir, copied)
-	}
-	if err != nil {
+	copied := m.dir + "x"
+	if err := m.e.Crash(m.idx, m.dir, copied); err != nil {
 		t.Fatal(err)
 	}
-	m.idx.Close()
-	os.RemoveAll(m.dir)
+	if err := m.idx.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	if err := os.RemoveAll(m.dir); err != nil {
+		t.Fatal(err)
+	}
 	m.dir = copied
 	m.open(t)
 	m.follow(t)
@@ -263,7 +267,11 @@ func (e Engine) start(t *testing.T) index.Index {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { idx.Close() })
+	t.Cleanup(func() {
+		if err := idx.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
 	return idx
 }
 

@@ -55,8 +55,19 @@ func openTest(t *testing.T, dir string, opts Options) *Index {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { x.Close() })
+	t.Cleanup(func() {
+		if err := x.Close(); err != nil && opts.create == nil {
+			t.Error(err)
+		}
+	})
 	return x
+}
+
+func mustClose(t *testing.T, x *Index) {
+	t.Helper()
+	if err := x.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func mustApply(t *testing.T, x *Index, recs []shardlog.Record) {
@@ -153,14 +164,14 @@ func TestEveryFlippedByteIsDetected(t *testing.T) {
 			if pos, _ := x.Position(testKey); pos != 1 {
 				t.Fatalf("Position = %d; the lost rows have to be applied again", pos)
 			}
-			x.Close()
+			mustClose(t, x)
 			x = openTest(t, dir, Options{noSync: true})
 			follow(t, x, log)
 			mustFlush(t, x)
 			if res := find(t, x, nil); !res.Complete || !reflect.DeepEqual(res.Rows, want[len(want)-1]) {
 				t.Fatalf("after the rebuild: complete %v, %d rows", res.Complete, len(res.Rows))
 			}
-			x.Close()
+			mustClose(t, x)
 		}
 	}
 }
@@ -176,7 +187,7 @@ func TestOneDamagedSegmentIsRebuilt(t *testing.T) {
 		mustFlush(t, x)
 	}
 	want := find(t, x, nil).Rows
-	x.Close()
+	mustClose(t, x)
 	name := filepath.Join(dir, "s", "0", segmentName(2)+dataSuffix)
 	if err := os.Truncate(name, 100); err != nil {
 		t.Fatal(err)
@@ -193,7 +204,7 @@ func TestOneDamagedSegmentIsRebuilt(t *testing.T) {
 	if pos, _ := x.Position(testKey); pos != 11 {
 		t.Fatalf("Position = %d, want 11", pos)
 	}
-	x.Close()
+	mustClose(t, x)
 
 	// New records come while the lost ones are applied again.
 	log = append(log, testRecords(31, 5)...)
@@ -211,7 +222,7 @@ func TestOneDamagedSegmentIsRebuilt(t *testing.T) {
 	if pos, _ := x.Position(testKey); pos != 36 {
 		t.Errorf("Position = %d, want 36", pos)
 	}
-	x.Close()
+	mustClose(t, x)
 	x = openTest(t, dir, Options{})
 	if res := find(t, x, nil); !res.Complete || len(res.Rows) != 105 {
 		t.Errorf("after another start: complete %v, %d rows", res.Complete, len(res.Rows))
@@ -229,7 +240,7 @@ func TestLostRowsThatTheShardLogDroppedAreGivenUp(t *testing.T) {
 		mustApply(t, x, slices.Clone(log[i:i+10]))
 		mustFlush(t, x)
 	}
-	x.Close()
+	mustClose(t, x)
 	if err := os.Remove(filepath.Join(dir, "s", "0", segmentName(1)+sidecarSuffix)); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +269,7 @@ func TestDamagedManifestIsMadeAnew(t *testing.T) {
 		mustApply(t, x, slices.Clone(log[i:i+10]))
 		mustFlush(t, x)
 	}
-	x.Close()
+	mustClose(t, x)
 	name := filepath.Join(dir, "s", "0", manifestName)
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -285,7 +296,7 @@ func TestStartRemovesWhatACrashLeft(t *testing.T) {
 	x := openTest(t, dir, Options{})
 	mustApply(t, x, testRecords(1, 5))
 	mustFlush(t, x)
-	x.Close()
+	mustClose(t, x)
 	shard := filepath.Join(dir, "s", "0")
 	left := []string{segmentName(9) + dataSuffix, segmentName(9) + sidecarSuffix, segmentName(7) + dataSuffix + tmpSuffix, manifestName + tmpSuffix}
 	for _, name := range left {
@@ -441,7 +452,7 @@ func TestDropGoesOnAfterACrash(t *testing.T) {
 	x := openTest(t, dir, Options{})
 	mustApply(t, x, testRecords(1, 5))
 	mustFlush(t, x)
-	x.Close()
+	mustClose(t, x)
 	if err := os.WriteFile(filepath.Join(dir, "s", dropMarker), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,10 @@ import (
 	"logtail/internal/server/index"
 )
 
+// maxHistogramTime is beyond all times, in seconds; products with it do not
+// overflow.
+const maxHistogramTime = 1 << 50
+
 // MaxBuckets is the most intervals of a histogram.
 const MaxBuckets = 100_000
 
@@ -66,6 +70,10 @@ func newBuckets(from, to, interval int64) (*buckets, error) {
 	if interval <= 0 {
 		return nil, fmt.Errorf("index: the interval of a histogram is %d s; it has to be at least 1", interval)
 	}
+	if from < -maxHistogramTime || to > maxHistogramTime {
+		return nil, fmt.Errorf("index: a histogram from %d to %d; times are unix seconds", from, to)
+	}
+	interval = min(interval, maxHistogramTime) // longer ones have the same buckets
 	b := &buckets{interval: interval, first: floorDiv(from, interval)}
 	if from >= to {
 		return b, nil

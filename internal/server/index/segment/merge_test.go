@@ -42,7 +42,7 @@ func TestSmallSegmentsAreMerged(t *testing.T) {
 		if pos, _ := x.Position(testKey); pos != 41 {
 			t.Fatalf("Position = %d, want 41", pos)
 		}
-		x.Close()
+		mustClose(t, x)
 		x = openTest(t, dir, Options{})
 	}
 }
@@ -131,7 +131,7 @@ func TestExpireDeletesWholeSegments(t *testing.T) {
 		t.Errorf("the file is still there: %v", err)
 	}
 	mustFlush(t, x)
-	x.Close()
+	mustClose(t, x)
 	x = openTest(t, dir, Options{})
 	if res := find(t, x, nil); len(res.Rows) != 60 {
 		t.Errorf("%d rows after a start, want 60", len(res.Rows))

@@ -159,7 +159,7 @@ func (c *columnData) release() {
 		c.page = nil
 	}
 	if c.pages != nil {
-		c.pages.Close()
+		_ = c.pages.Close() // it reads from memory
 		c.pages = nil
 	}
 }

@@ -115,15 +115,15 @@ func (s *scan) mayMatch(n *query.Node) bool {
 // columnsOf returns the columns of the row group that a condition concerns.
 func (s *scan) columnsOf(l *query.Leaf) []int {
 	cols := make([]int, 0, 4)
-	switch {
-	case l.Key == "":
+	switch l.Key {
+	case "":
 		for i := range s.info.columns {
 			cols = append(cols, i)
 		}
 		return cols
-	case l.Key == query.TopicKey:
+	case query.TopicKey:
 		cols = append(cols, colTopic)
-	case l.Key == query.SourceKey:
+	case query.SourceKey:
 		cols = append(cols, colSource)
 	}
 	if i, ok := s.h.side.byKey[l.Key]; ok {
@@ -242,7 +242,7 @@ func (s *scan) matchTexts(l *query.Leaf, c *columnData, sel, out bitset, emptyIs
 			if at < 0 {
 				continue
 			}
-			if v := c.text(at); l.Match(v) && !(emptyIsNone && len(v) == 0) {
+			if v := c.text(at); l.Match(v) && (len(v) > 0 || !emptyIsNone) {
 				out.set(i)
 			}
 		}
@@ -260,7 +260,7 @@ func (s *scan) matchTexts(l *query.Leaf, c *columnData, sel, out bitset, emptyIs
 		if s.codes[code] == 0 {
 			v := c.bytes[c.offs[code]:c.offs[code+1]]
 			s.codes[code] = -1
-			if l.Match(v) && !(emptyIsNone && len(v) == 0) {
+			if l.Match(v) && (len(v) > 0 || !emptyIsNone) {
 				s.codes[code] = 1
 			}
 		}

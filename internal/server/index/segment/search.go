@@ -273,10 +273,12 @@ func (s *search) collect(t *top) error {
 				at := sort.Search(len(queue), func(i int) bool { return byBound(queue[i], n) > 0 })
 				queue = slices.Insert(queue, at, n)
 			}
+			s.close(src)
 			continue
 		}
 		if err == nil {
 			err = s.collectGroup(t, u, h)
+			s.close(src) // the cache keeps it open as long as there is room
 		}
 		if err == nil {
 			continue
@@ -421,6 +423,7 @@ func (s *search) fetchGroup(src *source, group int, hits []hit, which []int, row
 	if err != nil {
 		return err
 	}
+	defer s.close(src)
 	sc := newScan(s.c, h, group)
 	defer sc.release()
 	for _, i := range which {

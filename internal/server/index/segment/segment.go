@@ -257,7 +257,8 @@ func validStore(s string) bool {
 		return false
 	}
 	for _, c := range []byte(s) {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+		isLetter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !isLetter && (c < '0' || c > '9') && c != '-' && c != '_' {
 			return false
 		}
 	}
@@ -381,12 +382,8 @@ func (x *Index) Drop(name string) error {
 	dir := filepath.Join(x.dir, name)
 	// The marker first: from here on a crash cannot bring back a part.
 	if _, err := os.Stat(dir); err == nil {
-		if f, err := os.Create(filepath.Join(dir, dropMarker)); err == nil {
-			f.Sync()
-			f.Close()
-			if err := x.syncDir(dir); err != nil {
-				x.log.Warn("index: the mark of a dropped logstore may not survive a crash", "store", name, "error", err)
-			}
+		if err := x.markDropped(dir); err != nil {
+			x.log.Warn("index: the mark of a dropped logstore may not survive a crash", "store", name, "error", err)
 		}
 	}
 	if st != nil {
@@ -400,6 +397,26 @@ func (x *Index) Drop(name string) error {
 		return fmt.Errorf("index: deleting the logstore %s; the next start tries again: %w", name, err)
 	}
 	return nil
+}
+
+func (x *Index) markDropped(dir string) error {
+	f, err := os.Create(filepath.Join(dir, dropMarker))
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	f.Close()
+	return errors.Join(err, x.syncDir(dir))
+}
+
+// goneError says why a shard is gone.
+func (x *Index) goneError() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return ErrClosed
+	}
+	return ErrDropped
 }
 
 // Flush seals everything that is in memory. Rows that it could not seal stay

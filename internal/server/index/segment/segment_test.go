@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -194,7 +195,7 @@ func TestClosedIndexRefuses(t *testing.T) {
 	_, err2 := x.Histogram(testCtx, "s", index.HistogramRequest{To: 1, Interval: 1})
 	_, err3 := x.Position(testKey)
 	for _, err := range []error{err1, err2, err3, x.Apply(testCtx, testKey, testRecords(1, 1)), x.Drop("s")} {
-		if err != ErrClosed {
+		if !errors.Is(err, ErrClosed) {
 			t.Errorf("got %v, want ErrClosed", err)
 		}
 	}

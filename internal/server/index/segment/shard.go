@@ -188,7 +188,7 @@ func (sh *shard) apply(rec *shardlog.Record) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.gone {
-		return ErrDropped
+		return sh.x.goneError()
 	}
 	if rec.Seq < sh.next {
 		return nil
@@ -260,13 +260,11 @@ func (sh *shard) jump(to uint64) {
 		sh.active.from, sh.active.to = to, to
 		return
 	}
-	given := sh.active.givenUp
 	if sh.active.rows > 0 {
 		sh.freezeLocked()
-		given = nil
 	}
 	sh.active.from, sh.active.to = to, to
-	sh.active.givenUp = append(given, lost...)
+	sh.active.givenUp = append(sh.active.givenUp, lost...)
 }
 
 // freezeLocked makes room for a new table; the one that was filled waits to be

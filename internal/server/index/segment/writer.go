@@ -104,7 +104,6 @@ type segmentWriter struct {
 	source []cell
 	rest   []cell
 	values []parquet.Value
-	ints   []int64
 	words  wordSet
 	seen   valueSet
 	reader rowReader
