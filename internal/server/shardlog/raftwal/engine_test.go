@@ -22,6 +22,46 @@ func TestFolderIsForOneProcess(t *testing.T) {
 	r.reopen() // Close gives it back
 }
 
+// TestSlowWritesDelayOnlyWrites: who asks for the shard, reads or waits does not
+// stand behind the disk.
+func TestSlowWritesDelayOnlyWrites(t *testing.T) {
+	r := newRig(t, t.TempDir(), 0)
+	r.put(lines(0, 1))
+	s := r.shard()
+	began, finish := make(chan struct{}), make(chan struct{})
+	r.fault(nil, func(f *os.File) error {
+		close(began)
+		<-finish
+		return f.Sync()
+	}, nil)
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Append(t.Context(), []*shardlog.Record{lines(10, 1)})
+		done <- err
+	}()
+	<-began
+	if again, err := r.e.Shard(key); err != nil || again != s {
+		t.Errorf("Shard: %v", err)
+	}
+	if recs, err := s.Read(1, 9, 1<<20); err != nil || len(recs) != 1 {
+		t.Errorf("Read: %d records, %v", len(recs), err)
+	}
+	if err := s.Wait(t.Context(), 1); err != nil {
+		t.Errorf("Wait: %v", err)
+	}
+	if seq, err := s.SeekTime(0); err != nil || seq != 1 {
+		t.Errorf("SeekTime: %d, %v", seq, err)
+	}
+	if _, next := s.Bounds(); next != 2 {
+		t.Errorf("the record is visible before it is durable")
+	}
+	r.e.maintain()
+	close(finish)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	if _, err := Open(t.TempDir(), Options{SegmentSize: 2 << 30}); err == nil {
 		t.Error("segments of 2 GiB were accepted")

@@ -162,8 +162,12 @@ func (e *engine) Shard(key shardlog.Key) (shardlog.Shard, error) {
 		e.shards[key] = s
 	}
 	e.mu.Unlock()
-	if err := s.prepare(); err != nil {
-		return nil, err
+	// What was opened once opens itself with its next use: requests that ask
+	// for the shard must not wait for the write that is under way.
+	if s.next.Load() == 0 {
+		if err := s.prepare(); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
