@@ -235,3 +235,39 @@ func BenchmarkQuery(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkTable asks 100,000 rows that are still in memory.
+func BenchmarkTable(b *testing.B) {
+	x, err := OpenIndex(b.TempDir(), Options{Logger: quiet(), SealBytes: 1 << 30})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := x.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	recs, raw := benchRecords(100_000)
+	if err := x.Apply(context.Background(), shardlog.Key{Store: "s"}, recs); err != nil {
+		b.Fatal(err)
+	}
+	x.memory.mu.Lock()
+	perRow := float64(x.memory.used) / 100_000
+	x.memory.mu.Unlock()
+	for _, q := range []string{"*", "status:404", "0123456789abcdef", "request_time>2.99", "zzz*"} {
+		e, err := query.Parse(q)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(q, func(b *testing.B) {
+			b.SetBytes(raw)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := x.Search(context.Background(), "s", index.SearchRequest{To: 1 << 32, Where: e, Limit: 100, Reverse: true}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(perRow, "B/row")
+		})
+	}
+}
