@@ -54,6 +54,7 @@ const (
 	goesOn  verdict = iota // the line belongs to it
 	endsIt                 // the line is its last
 	behind                 // the line lies behind it and is looked at anew
+	starts                 // the line lies behind it and begins the next one
 	breaks                 // the line belongs to it, which makes all of it unmatched
 	outside                // no record is open, and the line is unmatched
 	single                 // no record is open, and the line is one
@@ -101,17 +102,20 @@ func lineEnd(chunk []byte) int {
 // It returns false if this was all for this call.
 func (c *scan) line(from, eol, next int, inLine bool) bool {
 	for {
-		switch c.s.judge(text(c.chunk, from, eol), c.open, inLine, c.mid && from == c.done) {
+		switch v := c.s.judge(text(c.chunk, from, eol), c.open, inLine, c.mid && from == c.done); v {
 		case goesOn:
 			return c.limit(eol)
 		case endsIt:
 			return c.record(eol, next)
-		case behind:
+		case behind, starts:
 			// The lines before end right before this one.
 			if from > c.done && !c.record(from-1, from) {
 				return false
 			}
-			c.open, c.mid = false, false
+			c.open, c.mid = v == starts, false
+			if c.open {
+				return c.limit(eol)
+			}
 		case breaks:
 			return c.unmatched(next)
 		case outside:
@@ -163,8 +167,10 @@ func (s *multilineSplitter) judge(line []byte, open, inLine, fresh bool) verdict
 		return goesOn
 	case inLine:
 		return goesOn
-	case s.cont != nil || s.start.MatchPrefix(line):
+	case s.cont != nil:
 		return behind
+	case s.start.MatchPrefix(line):
+		return starts
 	}
 	return goesOn
 }
@@ -268,7 +274,8 @@ func (c *scan) tail(pos int, inLine bool, mode Mode) (int, bool) {
 		// The line without an end may begin the next record. That it does is not
 		// certain before all of it is there; but that will not be.
 		if pos > 0 && pos < n {
-			if t := text(c.chunk, pos, n); c.s.start != nil && c.s.judge(t, c.open, inLine, false) == behind && c.s.start.MatchPrefix(t) {
+			t := text(c.chunk, pos, n)
+			if v := c.s.judge(t, c.open, inLine, false); v == starts || v == behind && c.s.start != nil && c.s.start.MatchPrefix(t) {
 				c.record(pos-1, pos)
 				return c.done, c.mid
 			}
