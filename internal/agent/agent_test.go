@@ -471,7 +471,9 @@ func TestLinesAreWholeAcrossReads(t *testing.T) {
 			f.input.Once = once
 			f.input.FlushTimeoutSecs = 0 // the default of one-time inputs; else: an unterminated end is sent at once
 			f.input.TailSizeKB = 10 << 10
-			want := numbered("line", 0, 3*chunkSize/12+1) // no multiple of the length of a line fills a read
+			want := numbered("line", 0, 2*chunkSize/12+1) // no multiple of the length of a line fills a read
+			want = append(want, "long "+strings.Repeat("x", chunkSize/2), "short", "longest "+strings.Repeat("y", chunkSize-20))
+			want = append(want, numbered("more", 0, chunkSize/12)...)
 			var b strings.Builder
 			for _, l := range want {
 				b.WriteString(l + "\n")
