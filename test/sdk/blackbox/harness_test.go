@@ -23,35 +23,28 @@ import (
 // patience is how long a test waits for something that must come.
 const patience = 2 * time.Minute
 
-var binary struct {
-	once sync.Once
-	path string
-	err  error
-}
+// binary is the path of the program: $LOGTAIL_BIN, or one built by TestMain.
+var binary = os.Getenv("LOGTAIL_BIN")
 
-// logtail returns the path of the binary: $LOGTAIL_BIN, or one built for the occasion.
-func logtail(t *testing.T) string {
-	t.Helper()
-	binary.once.Do(func() {
-		if binary.path = os.Getenv("LOGTAIL_BIN"); binary.path != "" {
-			return
-		}
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	if binary == "" {
 		dir, err := os.MkdirTemp("", "logtail-blackbox-")
 		if err != nil {
-			binary.err = err
-			return
+			fmt.Fprintln(os.Stderr, err)
+			return 1
 		}
-		binary.path = filepath.Join(dir, "logtail")
-		cmd := exec.Command("go", "build", "-o", binary.path, "./cmd/logtail")
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "logtail")
+		cmd := exec.Command("go", "build", "-o", binary, "./cmd/logtail")
 		cmd.Dir = "../../.."
 		if out, err := cmd.CombinedOutput(); err != nil {
-			binary.err = fmt.Errorf("building logtail: %w\n%s", err, out)
+			fmt.Fprintf(os.Stderr, "building logtail: %v\n%s", err, out)
+			return 1
 		}
-	})
-	if binary.err != nil {
-		t.Fatal(binary.err)
 	}
-	return binary.path
+	return m.Run()
 }
 
 // credentials is what the service writes for its clients.
@@ -83,7 +76,7 @@ func newMachine(t *testing.T) *machine {
 // up starts the binary and waits until the service answers.
 func (m *machine) up() {
 	m.t.Helper()
-	m.cmd = exec.Command(logtail(m.t), "up", "--data", m.data, "--listen", "127.0.0.1:0", "--path", filepath.Join(m.logs, m.glob))
+	m.cmd = exec.Command(binary, "up", "--data", m.data, "--listen", "127.0.0.1:0", "--path", filepath.Join(m.logs, m.glob))
 	m.cmd.Stdout, m.cmd.Stderr = m.out, m.out
 	old, _ := os.Stat(m.credentialsFile())
 	if err := m.cmd.Start(); err != nil {
@@ -91,8 +84,8 @@ func (m *machine) up() {
 	}
 	cmd, done := m.cmd, make(chan struct{})
 	m.done = done
-	go func() { cmd.Wait(); close(done) }()
-	m.t.Cleanup(func() { cmd.Process.Kill(); <-done })
+	go func() { _ = cmd.Wait(); close(done) }()            // its exit code is in ProcessState
+	m.t.Cleanup(func() { _ = cmd.Process.Kill(); <-done }) // it may have ended already
 	m.wait("the service to answer", func() error {
 		select {
 		case <-done:
@@ -148,7 +141,7 @@ func (m *machine) run(args ...string) (string, error) {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, logtail(m.t), args...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append(os.Environ(), "LOGTAIL_CREDENTIALS="+m.credentialsFile())
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
