@@ -79,6 +79,7 @@ type Agent struct {
 	dests  map[destKey]*send.Dest
 	order  []*send.Dest // the same, as they were made
 	stats  Stats
+	open   atomic.Int64 // memory of all open groups, in bytes
 
 	// service makes the transport to a logstore.
 	service func(k destKey, region string) (send.Transport, error)

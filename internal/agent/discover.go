@@ -230,12 +230,17 @@ func (a *Agent) scanned(run *pipelineRun) {
 func (s *stream) same(id read.Identity) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.done && (s.rec.Birth == 0 || id.Birth == 0 || s.rec.Birth == id.Birth)
+	return !s.done && !s.frozen && (s.rec.Birth == 0 || id.Birth == 0 || s.rec.Birth == id.Birth)
 }
 
 // here says that the stream's file is at path and may have changed.
 func (s *stream) here(path string, size, mtime int64) {
 	s.mu.Lock()
+	if s.done || s.frozen { // since it was looked up: the path is to be looked at again
+		s.mu.Unlock()
+		s.a.again.add(filePath{s.run, path})
+		return
+	}
 	if s.path != path {
 		s.a.files.leave(s, s.path)
 		if s.rec.Origin == "" {
@@ -243,7 +248,7 @@ func (s *stream) here(path string, size, mtime int64) {
 		}
 		s.path, s.rec.Path = path, path
 	}
-	s.gone = false
+	s.gone, s.sought, s.missing = false, false, time.Time{}
 	s.rec.Seen = mtime / int64(time.Second)
 	if s.run.input.Once && s.limit == unlimited {
 		s.limit = uint64(size)
@@ -251,7 +256,8 @@ func (s *stream) here(path string, size, mtime int64) {
 	id := read.Identity{Dev: s.rec.Dev, Inode: s.rec.Inode}
 	wake, activate, attach := false, false, false
 	switch {
-	case s.done || s.fresh:
+	case s.fresh:
+		s.touched = true
 	case s.rec.Pending:
 		if size != s.rec.Size || mtime != s.rec.Mtime {
 			s.rec.Pending, s.fresh, activate = false, true, true
@@ -262,8 +268,8 @@ func (s *stream) here(path string, size, mtime int64) {
 	default:
 		wake = true
 	}
-	s.mu.Unlock()
 	s.a.files.put(s, id, path)
+	s.mu.Unlock()
 	switch {
 	case activate:
 		s.a.stats.Files.Add(1)
@@ -282,8 +288,8 @@ func (s *stream) here(path string, size, mtime int64) {
 func (s *stream) left(path string) {
 	s.a.files.leave(s, path)
 	s.mu.Lock()
-	if s.path == path {
-		s.gone = true
+	if s.path == path && !s.gone {
+		s.gone, s.sought = true, false
 	}
 	s.mu.Unlock()
 	s.a.queue.add(s)
@@ -338,7 +344,7 @@ func (s *stream) openFile() bool {
 				s.a.again.add(filePath{s.run, s.path})
 			}
 		} else if !errors.Is(err, os.ErrNotExist) {
-			s.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("%v; the file waits, and is tried again when it changes", err), nil)
+			s.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("%v; the file waits, and is tried again every %v", err, retryRead), nil)
 			return false
 		} else {
 			s.gone = true
@@ -352,14 +358,14 @@ func (s *stream) openFile() bool {
 		s.rec.Origin = s.rec.Path
 	}
 	s.rec.Path = path
-	s.path = path
+	s.path, s.sought = path, true
 	s.use(f, read.Identity{})
 	return true
 }
 
 // use takes over an open file that was found to be the stream's.
 func (s *stream) use(f *os.File, id read.Identity) {
-	s.f = f
+	s.f, s.missing = f, time.Time{}
 	if id.Inode != 0 && id.Dev != s.rec.Dev {
 		s.rec.Dev = id.Dev // renumbered, as after a reboot
 		s.a.files.put(s, id, s.path)
@@ -376,7 +382,7 @@ func (s *stream) truncated() {
 	s.a.stats.LostBytes.Add(unread)
 	s.a.alarms.Raise(alarm.LogTruncate, s.run.scope, 1,
 		fmt.Sprintf("%s was truncated or rewritten; it is read again from its beginning (known to be unread before: %d bytes)", s.path, unread), nil)
-	s.frozen = true
+	s.frozen, s.lost = true, delivery.ReasonTruncated
 	if s.f != nil {
 		s.f.Close()
 		s.f = nil

@@ -155,11 +155,17 @@ func (v *saver) keep(newOnes []*stream, moved map[*stream]struct{}, removed []de
 // stored goes on with a stream that is durable now.
 func (s *stream) stored() {
 	s.mu.Lock()
-	pending := s.rec.Pending
+	pending, path := s.rec.Pending, ""
 	if pending {
 		s.fresh = false
+		if s.touched { // modified, but that could not be followed before
+			s.touched, path = false, s.path
+		}
 	}
 	s.mu.Unlock()
+	if path != "" {
+		s.a.again.add(filePath{s.run, path})
+	}
 	if !pending {
 		s.attach(false) // its id is new, so no destination knows its lanes
 	}

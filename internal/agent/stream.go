@@ -43,15 +43,20 @@ type stream struct {
 	group    aggregate.Group
 	lastSeal time.Time
 
-	path     string // where the file is now
-	trailer  []byte // encoded topic, source and tags
-	checked  bool   // f was found to be the file of rec
-	gone     bool   // path does not lead to it any more
-	frozen   bool   // nothing more is read: the file was truncated, what was read is still delivered
-	closing  bool   // closed packages were given to the lanes
-	done     bool   // all is delivered and nothing more comes
-	forgot   bool   // it is not to be stored any more
-	finished bool   // a one-time file was read and delivered
+	path     string          // where the file is now
+	trailer  []byte          // encoded topic, source and tags
+	gone     bool            // path does not lead to it any more
+	sought   bool            // since it left its path it was searched for and found
+	touched  bool            // it changed while it waited to be stored
+	missing  time.Time       // since when it is found nowhere; zero: it is there
+	frozen   bool            // nothing more is read: the file was truncated or deleted, what was read is still delivered
+	failures int             // of opening or reading, one after another
+	lost     delivery.Reason // why what was read and not delivered cannot be read again, once frozen
+	size     int             // memory of the open group that is counted in the agent's sum, in bytes
+	closing  bool            // closed packages were given to the lanes
+	done     bool            // all is delivered and nothing more comes
+	forgot   bool            // it is not to be stored any more
+	finished bool            // a one-time file was read and delivered
 }
 
 // Points carry one byte of reader state: whether the offset lies inside a record.
@@ -116,6 +121,7 @@ func (s *stream) LaneReady(l *send.Lane, plan delivery.Plan) {
 	if i < 0 || s.done {
 		return
 	}
+	l.Begin() // under mu: packages of a turn that began before must not be taken any more
 	if plan.NewStream {
 		s.renew()
 		return
@@ -129,15 +135,14 @@ func (s *stream) LaneReady(l *send.Lane, plan delivery.Plan) {
 // renew gives the stream a new id, from its checkpoints on, since another
 // agent used the old one. Nothing is sent before it is stored.
 func (s *stream) renew() {
+	lanes := make(map[string]delivery.Checkpoint, len(s.lanes)) // the old map may be being stored
 	for i, l := range s.lanes {
 		c := l.Checkpoint()
 		c.Incarnation = "" // no logstore has heard of the new id
-		if s.rec.Lanes == nil {
-			s.rec.Lanes = map[string]delivery.Checkpoint{}
-		}
-		s.rec.Lanes[s.run.flushers[i].name] = c
+		lanes[s.run.flushers[i].name] = c
 		l.Close()
 	}
+	s.rec.Lanes = lanes
 	old := s.rec.ID
 	s.rec.ID = delivery.NewStreamID()
 	s.lanes, s.fresh = nil, true
@@ -156,6 +161,9 @@ func (s *stream) rewind() {
 		if s.given[i].End < low.End {
 			low = s.given[i]
 		}
+	}
+	if s.stopped() {
+		return
 	}
 	s.group.Release(nil)
 	s.pos, s.tail, s.mid = low.End, low.Hash, isMid(low.State)
@@ -203,8 +211,28 @@ func (s *stream) LaneAcked(*send.Lane) {
 // LaneSpace is called when a lane takes packages again.
 func (s *stream) LaneSpace(*send.Lane) { s.a.queue.add(s) }
 
-// LaneStopped is called when another agent has taken the lane over.
-func (s *stream) LaneStopped(*send.Lane) {}
+// LaneStopped is called when another agent has taken the lane over. The other
+// lanes go on without it.
+func (s *stream) LaneStopped(l *send.Lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.index(l); i >= 0 && !s.done {
+		s.given[i] = delivery.Point{End: unlimited}
+		s.ready[i] = true
+		s.bound()
+		s.a.queue.add(s)
+	}
+}
+
+// stopped says whether nobody takes anything of the stream any more.
+func (s *stream) stopped() bool {
+	for i := range s.given {
+		if s.given[i].End != unlimited {
+			return false
+		}
+	}
+	return true
+}
 
 // Holds says whether the file has the tail hash before end.
 func (s *stream) Holds(end, hash uint64) bool {
@@ -260,6 +288,21 @@ func (s *stream) known() *read.Known {
 	return k
 }
 
+// park gives back what a stream holds that nobody takes anything of. It stays
+// known, so that its file is not taken for a new one.
+func (s *stream) park() {
+	s.group.Release(nil)
+	s.account()
+	if s.f != nil {
+		s.f.Close()
+		s.f = nil
+	}
+	if s.run.input.Once {
+		s.end(false)
+		s.a.checkFinished()
+	}
+}
+
 // delivered says whether everything that was read is acknowledged or given up.
 func (s *stream) delivered() bool {
 	if !s.attached() || s.group.IsOpen() {
@@ -279,6 +322,8 @@ func (s *stream) end(forget bool) {
 		return
 	}
 	s.done = true
+	s.a.open.Add(-int64(s.size))
+	s.size = 0
 	for _, l := range s.lanes {
 		l.Close()
 	}

@@ -31,6 +31,16 @@ const (
 	// relook is how often a file that was renamed out of its pattern is looked
 	// for, so that it is forgotten when it is deleted.
 	relook = 10 * time.Minute
+	// goneGrace is how long a file is nowhere before it counts as deleted: it may
+	// have gone to another folder, where the monitor finds it within a second.
+	goneGrace = 5 * time.Second
+	// retryRead is when a file is tried again that could not be opened or read;
+	// a one-time input gives it up after the third time.
+	retryRead    = 5 * time.Second
+	onceFailures = 3
+	// openBudget bounds the memory of all open groups, in bytes: above it, a
+	// group is sealed at the end of a turn and waits for no company.
+	openBudget = 16 << 20
 )
 
 // worker takes turns on streams. All its memory is its own and reused: nothing
@@ -69,32 +79,52 @@ func (w *worker) work() {
 func (w *worker) turn(s *stream) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.done || !s.attached() {
+	if s.done {
 		return false
 	}
 	accepts := true
-	for _, l := range s.lanes { // ask each, as asking passes the space on
-		accepts = l.Accepts() && accepts
+	for i, l := range s.lanes { // ask each, as asking passes the space on
+		if s.given[i].End != unlimited {
+			accepts = l.Accepts() && accepts
+		}
 	}
-	now := w.a.now()
-	if s.frozen {
-		w.flush(s)
-		s.settle(true)
+	if !s.attached() {
+		return false // LaneReady follows
+	}
+	if s.stopped() {
+		s.park()
 		return false
 	}
-	if !accepts || w.a.stopping.Load() {
-		return false // LaneSpace follows
+	if !s.frozen {
+		if !accepts || w.a.stopping.Load() {
+			return false // LaneSpace follows
+		}
+		now := w.a.now()
+		if more = w.read(s, now); !more && !s.frozen {
+			w.rest(s, now)
+		}
 	}
-	more = w.read(s, now)
 	if s.frozen {
 		w.flush(s)
+		w.giveUp(s)
 		s.settle(true)
-		return false
+		more = false
 	}
-	if !more {
-		w.rest(s, now)
+	if s.account(); s.group.IsOpen() && w.a.open.Load() > openBudget {
+		w.flush(s)
+		s.account()
 	}
 	return more
+}
+
+// account brings the stream's part in the sum of open groups up to date.
+func (s *stream) account() {
+	size := 0
+	if s.group.IsOpen() {
+		size = s.group.Size()
+	}
+	s.a.open.Add(int64(size - s.size))
+	s.size = size
 }
 
 // read reads a chunk and works on it.
@@ -103,21 +133,24 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 		return false
 	}
 	if !s.openFile() {
-		w.unreachable(s)
+		w.unreachable(s, now)
 		return false
 	}
-	size := int(min(chunkSize, s.limit-s.pos))
+	stop := min(s.limit, s.boundary)
+	size := int(min(chunkSize, stop-s.pos))
 	before, content, err := read.Chunk(s.f, s.pos, s.tail, w.buf[:min(s.pos, read.Overlap)+uint64(size)])
 	switch {
 	case errors.Is(err, read.ErrTruncated):
 		s.truncated()
 		return false
 	case err != nil:
-		w.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("cannot read %s: %v; it is tried again when the file changes", s.path, err), nil)
+		w.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("cannot read %s: %v; it is tried again every %v", s.path, err, retryRead), nil)
 		s.f.Close()
 		s.f = nil
+		w.retry(s, now)
 		return false
 	}
+	s.failures = 0
 	end := s.pos + uint64(len(content))
 	if len(content) == 0 {
 		if s.run.input.Once {
@@ -135,11 +168,39 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 	}
 	// A read that was cut off ends anywhere, also in the middle of a record.
 	whole := len(content) < size || end >= s.limit
-	if whole && (s.run.input.Once || now.Sub(s.grew) >= s.run.flushTimeout) {
+	// At a boundary a record ended, or was cut, when it was read before.
+	atBoundary := end == s.boundary
+	if atBoundary || whole && (s.run.input.Once || now.Sub(s.grew) >= s.run.flushTimeout) {
 		mode |= process.Final
 	}
+	start := s.pos
 	w.consume(s, before, content, mode, now)
-	return len(content) == chunkSize && end < s.limit
+	if s.pos == s.boundary {
+		w.cross(s)
+	}
+	return len(content) == size && end < s.limit && s.pos > start
+}
+
+// cross ends the open group where a lane goes on that is ahead of others, in the
+// state of reading in which that lane was left there.
+func (w *worker) cross(s *stream) {
+	for i := range s.given {
+		if s.given[i].End == s.pos {
+			s.mid = isMid(s.given[i].State)
+			break
+		}
+	}
+	w.flush(s)
+	s.bound()
+}
+
+// retry looks at a file again that could not be opened or read.
+func (w *worker) retry(s *stream, now time.Time) {
+	if s.failures++; s.run.input.Once && s.failures >= onceFailures {
+		s.limit = s.pos
+		return
+	}
+	w.a.queue.at(s, now.Add(retryRead))
 }
 
 // consume splits a chunk into records, processes them, and adds them to the
@@ -176,7 +237,7 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 			if r.Drop == event.Kept {
 				s.group.Add(r, nanos)
 			}
-			if s.group.Full(limits) || r.End == s.boundary {
+			if s.group.Full(limits) {
 				hash := delivery.TailHash(all[:r.End-base])
 				w.seal(s, delivery.Point{End: r.End, Hash: hash, State: readerState(mid && r.End == next)})
 				s.group.Open(delivery.Point{End: r.End, Hash: hash}, now)
@@ -187,9 +248,6 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 	}
 	s.tail = delivery.TailHash(all[:s.pos-base])
 	s.high = max(s.high, s.pos)
-	if s.pos > s.boundary || s.boundary == unlimited && s.pos > start {
-		s.bound()
-	}
 	w.a.stats.ReadBytes.Add(int64(s.pos - start))
 }
 
@@ -244,7 +302,10 @@ func (w *worker) rest(s *stream, now time.Time) {
 	case s.f != nil && now.Sub(s.grew) >= s.run.closeAfter:
 		s.f.Close()
 		s.f = nil
-		if s.gone { // deleted, or only renamed? The next look tells
+		switch {
+		case s.sought: // it was only renamed
+			w.a.queue.at(s, now.Add(relook))
+		case s.gone: // deleted, or only renamed? The next look tells
 			w.a.queue.at(s, now)
 		}
 	case s.f != nil && s.gone:
@@ -329,28 +390,48 @@ func (w *worker) tools(run *pipelineRun) (*process.Chain, process.Splitter) {
 	return c, w.splitters[run]
 }
 
-// unreachable is called when a stream's file is neither at its path nor in its
-// folder. If the folder is there, the file was deleted.
-func (w *worker) unreachable(s *stream) {
-	if s.frozen || !s.gone || !read.OnDevice(filepath.Dir(s.path), s.rec.Dev) {
-		return // a file system that is not mounted now may come back
+// unreachable is called when a stream's file cannot be opened, or is neither at
+// its path nor in its folder. If the folder is there, the file was deleted.
+func (w *worker) unreachable(s *stream, now time.Time) {
+	switch {
+	case s.frozen:
+	case !s.gone:
+		w.retry(s, now)
+	case !read.OnDevice(filepath.Dir(s.path), s.rec.Dev):
+		// A file system that is not mounted now may come back.
+	case !s.run.input.Once && s.missing.IsZero():
+		s.missing = now
+		w.a.queue.at(s, now.Add(goneGrace))
+	case !s.run.input.Once && now.Sub(s.missing) < goneGrace:
+		w.a.queue.at(s, s.missing.Add(goneGrace))
+	default:
+		s.frozen, s.lost = true, delivery.ReasonDeleted
 	}
-	for i, l := range s.lanes { // the service lost what is nowhere any more
+}
+
+// giveUp tells the destinations of what was read once, was not delivered, or
+// was lost by the service, and cannot be read again.
+func (w *worker) giveUp(s *stream) {
+	for i, l := range s.lanes {
 		if s.given[i].End >= s.high {
 			continue
 		}
 		lost := s.high - s.given[i].End
 		w.a.stats.LostBytes.Add(int64(lost))
-		w.a.alarms.Raise(alarm.DropLog, s.run.scope, 1, fmt.Sprintf("%s is gone with %d bytes that %s has lost; they are given up", s.path, lost, l.Name()), nil)
+		kind, what := alarm.DropLog, "is gone"
+		if s.lost == delivery.ReasonTruncated {
+			kind, what = alarm.LogTruncate, "was truncated or rewritten"
+		}
+		w.a.alarms.Raise(kind, s.run.scope, 1, fmt.Sprintf("%s %s, and %d bytes of it that %s does not have cannot be read again; they are given up", s.path, what, lost, l.Name()), nil)
 		l.Put(&send.Package{Range: delivery.Range{
 			Start: s.given[i].End, End: s.high, StartHash: s.given[i].Hash,
-			Flags: delivery.Abandoned, Reason: delivery.ReasonDeleted,
+			Flags: delivery.Abandoned, Reason: s.lost,
 		}})
 		s.given[i] = delivery.Point{End: s.high}
 	}
-	s.pos, s.tail = s.high, 0
-	s.group.Release(nil)
-	s.frozen = true
+	if s.pos < s.high {
+		s.pos, s.tail, s.mid = s.high, 0, false
+	}
 }
 
 // settle ends the stream when all that was read is delivered. forget says that

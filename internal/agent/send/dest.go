@@ -277,7 +277,7 @@ func (d *Dest) take() (*request, time.Duration) {
 			continue
 		}
 		bytes += d.gather(req, l, requestBytes-bytes)
-		if req.pkgs[0].alone {
+		if req.pkgs[len(req.pkgs)-1].alone {
 			break
 		}
 	}

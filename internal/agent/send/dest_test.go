@@ -147,7 +147,7 @@ func newOwner() *owner {
 	return &owner{ready: make(chan delivery.Plan, 10), space: make(chan struct{}, 100), stopped: make(chan struct{}, 1)}
 }
 
-func (o *owner) LaneReady(_ *Lane, p delivery.Plan) { o.ready <- p }
+func (o *owner) LaneReady(l *Lane, p delivery.Plan) { l.Begin(); o.ready <- p }
 func (o *owner) LaneAcked(*Lane)                    { o.mu.Lock(); o.acks++; o.mu.Unlock() }
 func (o *owner) LaneSpace(*Lane)                    { o.space <- struct{}{} }
 func (o *owner) LaneStopped(*Lane)                  { o.stopped <- struct{}{} }

@@ -147,6 +147,10 @@ func (d *Dest) failed(req *request, err error, n *notices) {
 		d.alarm(kind, "sending to %s failed (%s): %s; trying again every %v", d.opt.Name, class, short(err), d.opt.RetryWait)
 	}
 	d.failing = true
+	offered := 0 // without the ranges that only tell what was dropped
+	for _, p := range req.parts {
+		offered += p.n
+	}
 	for _, p := range req.parts {
 		l := p.lane
 		l.inFlight = 0
@@ -154,7 +158,7 @@ func (d *Dest) failed(req *request, err error, n *notices) {
 			continue
 		}
 		if class == Auth || class == Terminal {
-			if len(req.pkgs) > 1 && class == Terminal && !missing(err) {
+			if offered > 1 && class == Terminal && !missing(err) {
 				// One bad package must not cost its companions.
 				for _, pkg := range l.queue[:p.n] {
 					pkg.alone = true
@@ -305,7 +309,7 @@ func (d *Dest) resume(ctx context.Context, lanes []*Lane) {
 		if l.state == laneStopped {
 			continue
 		}
-		l.state, l.session, l.claim = laneActive, r.Session, x.plan.Claim
+		l.state, l.session, l.claim = laneAgreed, r.Session, x.plan.Claim
 		if l.fresh {
 			l.session = d.session
 		}
@@ -338,7 +342,7 @@ func (d *Dest) report(l *Lane, plan *delivery.Plan, ranges bool) {
 
 // resumeFailed puts the lanes back and waits.
 func (d *Dest) resumeFailed(ctx context.Context, lanes []*Lane, err error) {
-	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil {
 		return
 	}
 	d.Stats.Failures.Add(1)

@@ -10,7 +10,9 @@ import (
 // destination's goroutines, never while the destination is locked.
 type Owner interface {
 	// LaneReady says where the lane goes on, after the first contact and after
-	// every disagreement; what was queued before is forgotten.
+	// every disagreement; what was queued before is forgotten. The owner calls
+	// Begin when it has taken that up: till then, what it Puts belongs to the
+	// time before and is dropped.
 	LaneReady(l *Lane, plan delivery.Plan)
 	// LaneAcked says that the lane's checkpoint moved.
 	LaneAcked(l *Lane)
@@ -26,6 +28,7 @@ type laneState uint8
 
 const (
 	laneAsking  laneState = iota // waits for the destination's answer to a resume
+	laneAgreed                   // the owner has not taken up yet where it goes on
 	laneActive                   // may send
 	laneStopped                  // fenced, or closed by its owner
 )
@@ -57,25 +60,36 @@ func (l *Lane) Checkpoint() delivery.Checkpoint {
 	return l.checkpoint
 }
 
-// Pending says whether the lane has packages that are not acknowledged.
+// Begin opens the lane for what follows the plan of LaneReady.
+func (l *Lane) Begin() {
+	l.dest.mu.Lock()
+	defer l.dest.mu.Unlock()
+	if l.state == laneAgreed {
+		l.state = laneActive
+	}
+}
+
+// Pending says whether the lane has packages that are not acknowledged, or is
+// being agreed on anew, so that it is not known what is.
 func (l *Lane) Pending() bool {
 	l.dest.mu.Lock()
 	defer l.dest.mu.Unlock()
-	return len(l.queue) > 0
+	return len(l.queue) > 0 || l.state == laneAsking || l.state == laneAgreed
 }
 
 // Accepts says whether the lane takes a package now. If it does not, the owner
-// will get LaneSpace, and must then ask again even if it has nothing to send:
-// that passes the space on. Other owners may get LaneSpace before Accepts returns.
+// will get LaneSpace, or LaneReady where the lane is being agreed on, and must
+// then ask again even if it has nothing to send: that passes the space on. A
+// stopped lane never accepts. Other owners may get LaneSpace before Accepts returns.
 func (l *Lane) Accepts() bool {
 	d := l.dest
 	var n notices
 	d.mu.Lock()
-	ok := l.state != laneStopped && l.held < laneBytes && d.held < d.opt.Bytes
+	ok := l.state == laneActive && l.held < laneBytes && d.held < d.opt.Bytes
 	switch {
-	case ok:
+	case ok, l.state != laneActive:
 		d.unpark(&n)
-	case l.state != laneStopped && !l.parked:
+	case !l.parked:
 		l.parked = true
 		d.parked = append(d.parked, l)
 	}
@@ -85,11 +99,13 @@ func (l *Lane) Accepts() bool {
 }
 
 // Put queues a package. Packages of a lane must follow one another. Put never
-// blocks; the caller asks Accepts before it makes more.
+// blocks; the caller asks Accepts before it makes more. While the lane is being
+// agreed on the package is dropped, as its place may be behind a hole: LaneReady
+// says from where on the owner makes packages again.
 func (l *Lane) Put(p *Package) {
 	d := l.dest
 	d.mu.Lock()
-	if l.state == laneStopped {
+	if l.state != laneActive {
 		d.mu.Unlock()
 		p.Buf.Release()
 		return
