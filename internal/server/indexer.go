@@ -223,6 +223,13 @@ func (x *indexers) step(ctx context.Context, p *place) error {
 		p.next = first
 		return nil
 	}
+	if errors.Is(err, shardlog.ErrCorrupt) {
+		// It will not get better, and what follows it must not wait for it.
+		x.logger.Error("a record of the shard log is damaged; its logs cannot be searched or pulled any more",
+			"logstore", p.name, "store", p.key.Store, "shard", p.key.Shard, "sequence", p.next, "error", err)
+		p.next++
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("read from record %d: %w", p.next, err)
 	}
@@ -360,6 +367,9 @@ func (x *indexers) truncateShard(key shardlog.Key, now time.Time) (due time.Time
 		return now, nil
 	}
 	oldest, err := shard.Read(first, 1, 1)
+	if errors.Is(err, shardlog.ErrCorrupt) { // the indexer has said so
+		err = nil
+	}
 	if err != nil || len(oldest) == 0 {
 		return now.Add(x.keep), err
 	}

@@ -280,3 +280,30 @@ func TestShardLogIsKeptAsLongAsNeeded(t *testing.T) {
 		t.Errorf("kept from %d, want 4", first())
 	}
 }
+
+// TestDamagedRecordDoesNotStopTheIndexer, and is told of once.
+func TestDamagedRecordDoesNotStopTheIndexer(t *testing.T) {
+	it := newIndexerTest(t)
+	it.store("store", 1)
+	for i := range 5 {
+		it.put("id-store", 0, fmt.Sprint(i))
+	}
+	s, err := it.log.Shard(shardlog.Key{Store: "id-store"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seq := range []uint64{1, 3, 5} {
+		s.(*servertest.Shard).Damage(seq)
+	}
+	it.start()
+	it.put("id-store", 0, "f")
+	it.indexed("id-store", 3)
+	for _, seq := range []int{1, 3, 5} {
+		if !it.lines.has(fmt.Sprintf("store=id-store shard=0 sequence=%d ", seq)) {
+			t.Errorf("nothing was said about record %d", seq)
+		}
+	}
+	if it.lines.has("sequence=2") || it.lines.has("retry_in") {
+		t.Error("too much was said")
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,7 @@ type Handler struct {
 	scratch chan *scratch // as many as log groups may be decoded at a time
 	queries chan struct{} // as many as queries may run at a time
 	turn    atomic.Uint64 // round robin over shards
+	damaged sync.Map      // records of which logDamage has told
 }
 
 // request is one request on its way through a handler.
@@ -73,6 +75,7 @@ type request struct {
 	body    []byte
 	caller  auth.Caller
 	project string // "" on the bare endpoint
+	store   string // incarnation of the logstore whose shard is read
 	now     time.Time
 }
 

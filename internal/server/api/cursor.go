@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/base64"
+	"errors"
 	"math"
 	"strconv"
 	"time"
@@ -68,12 +69,18 @@ func (h *Handler) getCursorTime(rq *request, id string, s shardlog.Shard) error 
 	}
 	at := rq.now.Unix()
 	if seq < next {
-		recs, err := s.Read(max(seq, first), 1, 1)
-		if err != nil {
-			return cursorError(err, id)
-		}
-		if len(recs) > 0 {
-			at = recs[0].Received / int64(time.Second)
+		for seq = max(seq, first); seq < next; seq++ {
+			recs, err := s.Read(seq, 1, 1)
+			if errors.Is(err, shardlog.ErrCorrupt) { // the one behind it was received about then
+				continue
+			}
+			if err != nil {
+				return cursorError(err, id)
+			}
+			if len(recs) > 0 {
+				at = recs[0].Received / int64(time.Second)
+			}
+			break
 		}
 	}
 	return rq.json(struct {

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 
 	"logtail/internal/server/shardlog"
@@ -54,7 +53,7 @@ func (h *Handler) pullLogs(rq *request, id string, s shardlog.Shard) error {
 	}
 	defer h.budget.give(held)
 
-	body, next, err := h.readGroups(rq.ctx(), s, id, seq, count)
+	body, next, err := h.readGroups(rq.ctx(), s, rq.store, id, seq, count)
 	if err != nil {
 		return err
 	}
@@ -70,7 +69,7 @@ func (h *Handler) pullLogs(rq *request, id string, s shardlog.Shard) error {
 
 // readGroups encodes up to count log groups from seq on and returns the
 // sequence after the last one.
-func (h *Handler) readGroups(ctx context.Context, s shardlog.Shard, id string, seq uint64, count int) (body []byte, next uint64, err error) {
+func (h *Handler) readGroups(ctx context.Context, s shardlog.Shard, store, id string, seq uint64, count int) (body []byte, next uint64, err error) {
 	if first, end := s.Bounds(); seq > end {
 		return nil, 0, beyondEnd(id)
 	} else if seq < first {
@@ -80,6 +79,12 @@ func (h *Handler) readGroups(ctx context.Context, s shardlog.Shard, id string, s
 		return nil, seq, nil
 	}
 	recs, err := s.Read(seq, count, pullBytes)
+	if errors.Is(err, shardlog.ErrCorrupt) {
+		// An empty group in its place: clients count groups, and one damaged
+		// record must not stop them for ever.
+		h.logDamage(store, id, seq, err)
+		return sls.AppendLogGroupListEntry(nil, nil), seq + 1, nil
+	}
 	if err != nil {
 		return nil, 0, cursorError(err, id)
 	}
@@ -97,13 +102,23 @@ func (h *Handler) readGroups(ctx context.Context, s shardlog.Shard, id string, s
 		var group []byte
 		if len(rec.Data) > 0 {
 			if group, err = sc.decompress(rec.Data, rec.Compress, rec.RawSize, rec.RawSize); err != nil {
-				return nil, 0, fmt.Errorf("shard %s, record %d: what is stored does not decompress: %w", id, rec.Seq, errors.New(err.Error()))
+				h.logDamage(store, id, rec.Seq, err)
+				group = nil
 			}
 		}
 		body = sls.AppendLogGroupListEntry(body, group)
 		next = rec.Seq + 1
 	}
 	return body, next, nil
+}
+
+// logDamage says once that a record cannot be read: clients may ask for it
+// again and again.
+func (h *Handler) logDamage(store, shard string, seq uint64, err error) {
+	if _, said := h.damaged.LoadOrStore(store+"/"+shard+"/"+strconv.FormatUint(seq, 10), true); !said {
+		h.Logger.Error("a record of the shard log is damaged; clients get an empty log group in its place",
+			"store", store, "shard", shard, "sequence", seq, "error", err)
+	}
 }
 
 // cursorError tells what to do about a cursor that fell out of the shard log.

@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"logtail/internal/delivery"
 	"logtail/internal/server/api"
+	"logtail/internal/server/servertest"
 	"logtail/internal/server/shardlog"
 	"logtail/internal/sls"
 )
@@ -412,6 +415,54 @@ func TestHistogramChoosesReadableIntervals(t *testing.T) {
 		}
 		if out[0].From != from || out[len(out)-1].To != from+span {
 			t.Errorf("%d s: the intervals go from %d to %d", span, out[0].From, out[len(out)-1].To)
+		}
+	}
+}
+
+// TestDamagedRecordIsAnEmptyGroup: clients count groups to know their cursors,
+// and one record that the disk lost must not stop them for ever.
+func TestDamagedRecordIsAnEmptyGroup(t *testing.T) {
+	var lines bytes.Buffer
+	s := newService(t, func(c *api.Config) { c.Logger = slog.New(slog.NewTextHandler(&lines, nil)) })
+	u, ctx := s.withStore("proj", "store", 1), context.Background()
+	for i := range 5 {
+		u.put("proj", "/logstores/store", group(100, fmt.Sprint("log ", i)), sls.CompressLZ4)
+	}
+	l, err := s.catalog.Logstore(ctx, "proj", "store")
+	must(t, err)
+	shard, err := s.log.Shard(shardlog.Key{Store: l.ID})
+	must(t, err)
+	for _, seq := range []uint64{1, 3, 5} {
+		shard.(*servertest.Shard).Damage(seq)
+	}
+	for range 2 {
+		var got []string
+		for cursor := api.EncodeCursor(1); ; {
+			groups, next, err := u.PullLogs(ctx, "proj", "store", 0, cursor, 10)
+			must(t, err)
+			if len(groups) == 0 {
+				break
+			}
+			for _, g := range groups {
+				if len(g.Logs) == 0 {
+					got = append(got, "-")
+					continue
+				}
+				got = append(got, string(g.Logs[0].Contents[0].Value))
+			}
+			cursor = next
+		}
+		if strings.Join(got, ",") != "-,log 1,-,log 3,-" {
+			t.Errorf("got %v", got)
+		}
+	}
+	if n := strings.Count(lines.String(), "level=ERROR"); n != 3 || !strings.Contains(lines.String(), "store="+l.ID+" shard=0 sequence=3") {
+		t.Errorf("%d errors were logged, want one for each damaged record:\n%s", n, lines.String())
+	}
+	for _, cursor := range []uint64{1, 3, 5} {
+		r := u.do("GET", "proj", "/logstores/store/shards/0?type=cursor_time&cursor="+api.EncodeCursor(cursor), nil, nil)
+		if want := fmt.Sprintf(`{"cursor_time":%d}`, s.clock.now().Unix()); string(r.body) != want {
+			t.Errorf("time of %d: got %s, want %s", cursor, r.body, want)
 		}
 	}
 }

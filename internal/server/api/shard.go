@@ -61,6 +61,7 @@ func (h *Handler) readShard(rq *request) error {
 		if err != nil {
 			return err
 		}
+		rq.store = l.ID
 		return do(rq, id, shard)
 	}
 	return sls.NewError(sls.CodeShardNotExist, "the logstore %q has no shard %q; list its shards first", l.Name, id)

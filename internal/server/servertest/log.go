@@ -77,6 +77,17 @@ type Shard struct {
 	recs  []shardlog.Record
 	lanes map[delivery.LaneID]delivery.Progress
 	grown chan struct{} // closed and replaced by each append
+	bad   map[uint64]bool
+}
+
+// Damage makes a record one that cannot be read any more.
+func (s *Shard) Damage(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bad == nil {
+		s.bad = make(map[uint64]bool)
+	}
+	s.bad[seq] = true
 }
 
 // Append decides and appends.
@@ -164,6 +175,12 @@ func (s *Shard) Read(seq uint64, maxRecords, maxBytes int) ([]shardlog.Record, e
 	var out []shardlog.Record
 	size := 0
 	for i := seq - s.first; i < uint64(len(s.recs)) && len(out) < maxRecords; i++ {
+		if s.bad[s.recs[i].Seq] {
+			if len(out) == 0 {
+				return nil, shardlog.ErrCorrupt
+			}
+			break
+		}
 		size += len(s.recs[i].Data)
 		if len(out) > 0 && size > maxBytes {
 			break

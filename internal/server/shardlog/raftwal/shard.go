@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -250,7 +251,7 @@ func (h *handle) record(seq uint64) (r shardlog.Record, err error) {
 	}()
 	var l raft.Log
 	if err := h.w.GetLog(seq, &l); err != nil {
-		if errors.Is(err, wal.ErrCorrupt) || errors.Is(err, wal.ErrNotFound) {
+		if isDamage(err) {
 			return r, fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		return r, err
@@ -261,6 +262,14 @@ func (h *handle) record(seq uint64) (r shardlog.Record, err error) {
 	r, err = decodeRecord(l.Data, l.Extensions)
 	r.Seq = seq
 	return r, err
+}
+
+// isDamage says whether an error of raft-wal comes from what stands on the disk
+// and not from reading it. Besides ErrCorrupt that is whatever its decoders
+// stumble over, and the end of the file, to which a damaged length leads.
+func isDamage(err error) bool {
+	var failed *fs.PathError
+	return !errors.As(err, &failed) && !errors.Is(err, wal.ErrClosed)
 }
 
 // Bounds implements shardlog.Shard.
