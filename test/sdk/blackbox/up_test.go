@@ -78,10 +78,20 @@ func TestEveryLineIsFoundOnceThoughEverythingIsKilled(t *testing.T) {
 	m.up()
 	var lines []string
 	a, b, c := m.writer("a", &lines), m.writer("b", &lines), m.writer("c", &lines)
-	for range 50 {
+	for i := range 50 {
 		a.write(400)
 		b.write(400)
 		c.write(400)
+		if i == 0 {
+			// b is renamed out of the pattern below: had nobody seen it till
+			// then, nobody could know that it ever belonged to it.
+			m.wait("the first lines", func() error {
+				if n, err := m.count("content: b"); err != nil || n == 0 {
+					return fmt.Errorf("none of b yet: %w", err)
+				}
+				return nil
+			})
+		}
 	}
 	m.kill() // somewhere in the middle of reading, sending and indexing
 	b.write(1000)
