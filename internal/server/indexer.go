@@ -80,18 +80,36 @@ func newIndexers(e engines, o Options) *indexers {
 
 // start follows all logstores and deletes what deleted ones left behind.
 func (x *indexers) start(ctx context.Context) error {
+	if err := x.followAll(ctx); err != nil {
+		return err
+	}
+	x.wg.Go(x.careLoop)
+	return nil
+}
+
+// followAll follows the logstores that are not followed yet: all of them at the
+// start, and later one of which nobody told because its making failed half-way.
+func (x *indexers) followAll(ctx context.Context) error {
 	all, err := x.catalog.AllLogstores(ctx)
 	if err != nil {
 		return fmt.Errorf("list the logstores: %w", err)
 	}
 	for _, l := range all {
+		x.mu.Lock()
+		known := x.stores[l.ID] != nil
+		x.mu.Unlock()
+		if known {
+			continue
+		}
 		shards, err := x.catalog.Shards(ctx, l.Project, l.Name)
+		if errors.Is(err, catalog.ErrNotFound) { // deleted meanwhile
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("list the shards of %s/%s: %w", l.Project, l.Name, err)
 		}
 		x.Created(l, shards)
 	}
-	x.wg.Go(x.careLoop)
 	return nil
 }
 
@@ -250,6 +268,9 @@ func (x *indexers) careLoop() {
 	defer ticker.Stop()
 	for {
 		x.finishDeletions()
+		if err := x.followAll(x.ctx); err != nil && x.ctx.Err() == nil {
+			x.logger.Error("cannot look for logstores that are not indexed; it is tried again", "error", err)
+		}
 		x.truncate()
 		select {
 		case <-x.ctx.Done():

@@ -307,3 +307,14 @@ func TestDamagedRecordDoesNotStopTheIndexer(t *testing.T) {
 		t.Error("too much was said")
 	}
 }
+
+// TestLogstoreOfWhichNobodyToldIsFollowed, as when the catalog failed right
+// after making it.
+func TestLogstoreOfWhichNobodyToldIsFollowed(t *testing.T) {
+	it := newIndexerTest(t)
+	it.start()
+	it.store("store", 2)
+	it.put("id-store", 1, "a", "b")
+	it.x.wake() // what the ticker does
+	it.indexed("id-store", 2)
+}

@@ -84,7 +84,8 @@ func (h *Handler) makeLogstore(ctx context.Context, l catalog.Logstore, shards i
 		return err
 	}
 	h.dir.changed()
-	made, err := h.dir.logstore(ctx, l.Project, l.Name)
+	// It exists: that its maker has gone away must not leave it without indexer.
+	made, err := h.dir.logstore(context.WithoutCancel(ctx), l.Project, l.Name)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"logtail/internal/server/api"
+	"logtail/internal/server/catalog"
 	"logtail/internal/sls"
 )
 
@@ -237,5 +239,43 @@ func TestIndexLifecycle(t *testing.T) {
 		if r.status != 400 || !strings.Contains(r.message(), tells) {
 			t.Errorf("%s: got %d %s: %s", body, r.status, r.code(), r.message())
 		}
+	}
+}
+
+// leavingCatalog has the client of a creation go away when the logstore has
+// just been made.
+type leavingCatalog struct {
+	catalog.Catalog
+	leave context.CancelFunc
+}
+
+func (c *leavingCatalog) CreateLogstore(ctx context.Context, l catalog.Logstore, shards int) error {
+	err := c.Catalog.CreateLogstore(ctx, l, shards)
+	c.leave()
+	<-ctx.Done()
+	return err
+}
+
+func (c *leavingCatalog) Logstore(ctx context.Context, project, name string) (catalog.Logstore, error) {
+	if err := ctx.Err(); err != nil {
+		return catalog.Logstore{}, err
+	}
+	return c.Catalog.Logstore(ctx, project, name)
+}
+
+// TestLogstoreWhoseMakerLeftIsIndexed: it exists and takes logs, so they have to
+// be searchable, too.
+func TestLogstoreWhoseMakerLeftIsIndexed(t *testing.T) {
+	ctx, leave := context.WithCancel(context.Background())
+	defer leave()
+	s := newService(t, func(c *api.Config) { c.Catalog = &leavingCatalog{c.Catalog, leave} })
+	u := s.user("somebody")
+	must(t, u.CreateProject(context.Background(), "proj", ""))
+	if err := u.CreateLogstore(ctx, "proj", sls.Logstore{Name: "store", TTL: 1, ShardCount: 1}); err == nil {
+		t.Error("there was an answer")
+	}
+	s.http.Close() // waits for the handler
+	if len(s.created) != 1 || s.created[0].Name != "store" {
+		t.Errorf("the indexers were told of %v", s.created)
 	}
 }
