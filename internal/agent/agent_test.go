@@ -31,6 +31,8 @@ type logstore struct {
 	loseNext int // replies to lose
 	ranges   bool
 	changed  chan struct{} // capacity 1
+
+	abandoned []delivery.Range
 }
 
 func newLogstore() *logstore {
@@ -78,6 +80,9 @@ func (s *logstore) Send(_ context.Context, pkgs []*send.Package) ([]send.Outcome
 		}
 		switch out[i].Action {
 		case delivery.Append:
+			if p.Range.Flags&delivery.Abandoned != 0 {
+				s.abandoned = append(s.abandoned, p.Range)
+			}
 			s.append(p)
 			s.progress[p.Range.Lane] = delivery.Advance(&p.Range, 0)
 		case delivery.Trim:

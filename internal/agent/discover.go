@@ -111,6 +111,10 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 	if at := a.files.at(run, e.Path); at != nil {
 		at.left(e.Path)
 	}
+	if s := a.renumbered(run, e.Path, id, size, mtime); s != nil {
+		s.here(e.Path, size, mtime)
+		return
+	}
 	if owner := a.owner(run, e.Path); owner != run {
 		a.alarms.Raise(alarm.MultiConfigMatch, run.scope, 1,
 			fmt.Sprintf("%s is collected by the pipeline %q, whose path is more precise; set AllowingIncludedByMultiConfigs: true to collect it here too", e.Path, owner.p.Name), nil)
@@ -231,6 +235,53 @@ func (s *stream) same(id read.Identity) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.done && !s.frozen && (s.rec.Birth == 0 || id.Birth == 0 || s.rec.Birth == id.Birth)
+}
+
+// renumbered returns the stream whose file is at path under another device
+// number than before: after a reboot, or when its file system was mounted again.
+func (a *Agent) renumbered(run *pipelineRun, path string, id read.Identity, size, mtime int64) *stream {
+	for _, s := range a.files.numbered(run, id.Inode) {
+		if s.renumber(path, id, size, mtime) {
+			return s
+		}
+	}
+	return nil
+}
+
+// renumber takes a file for the stream's own if only its device has another
+// number, the content confirms it, and nothing has the old number any more.
+func (s *stream) renumber(path string, id read.Identity, size, mtime int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done || s.frozen || id.Dev == s.rec.Dev || s.rec.Birth != 0 && id.Birth != 0 && s.rec.Birth != id.Birth {
+		return false
+	}
+	if was, _, _, err := read.Peek(s.path); err == nil && was.Dev == s.rec.Dev && was.Inode == s.rec.Inode {
+		return false // it is where it was, on a device of its own
+	}
+	if s.rec.Pending { // nothing of it was ever read that could be compared
+		if s.rec.Birth == 0 && (size != s.rec.Size || mtime != s.rec.Mtime) {
+			return false
+		}
+	} else {
+		f, facts, _, err := read.Look(path)
+		if err != nil {
+			return false
+		}
+		same := facts.Identity == id && read.Decide(s.known(), &facts) == read.Same
+		f.Close()
+		if !same {
+			return false
+		}
+	}
+	s.a.files.renumber(s, s.rec.Dev, id.Dev, id.Inode)
+	s.rec.Dev = id.Dev
+	if s.f != nil { // it belongs to what was mounted before
+		s.f.Close()
+		s.f = nil
+	}
+	s.a.saver.dirty(s)
+	return true
 }
 
 // here says that the stream's file is at path and may have changed.
@@ -367,8 +418,8 @@ func (s *stream) openFile() bool {
 func (s *stream) use(f *os.File, id read.Identity) {
 	s.f, s.missing = f, time.Time{}
 	if id.Inode != 0 && id.Dev != s.rec.Dev {
-		s.rec.Dev = id.Dev // renumbered, as after a reboot
-		s.a.files.put(s, id, s.path)
+		s.a.files.renumber(s, s.rec.Dev, id.Dev, id.Inode) // as after a reboot
+		s.rec.Dev = id.Dev
 	}
 }
 

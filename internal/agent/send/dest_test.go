@@ -500,7 +500,7 @@ func TestAServiceWithoutRangesGetsEverything(t *testing.T) {
 func TestOwnersWaitForSpaceAndAreCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()
-		b := start(t, s, Options{Bytes: 2000})
+		b := start(t, s, Options{Bytes: 8000})
 		l, o := b.lane(t, delivery.Checkpoint{}, true)
 		s.mu.Lock()
 		s.fail = func([]*Package) error { return errors.New("away") }
@@ -510,7 +510,7 @@ func TestOwnersWaitForSpaceAndAreCalled(t *testing.T) {
 			l.Put(pkg(n))
 		}
 		if n < 5 || n > 10 {
-			t.Errorf("%d packages in a budget of 2,000 bytes", n)
+			t.Errorf("%d packages in a budget of 8,000 bytes", n)
 		}
 		other, o2 := b.lane(t, delivery.Checkpoint{}, true)
 		if other.Accepts() {

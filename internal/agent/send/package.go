@@ -31,8 +31,19 @@ func (p *Package) Data() []byte {
 	return p.Buf.B
 }
 
-// bytes is what the package counts for in the budget.
-func (p *Package) bytes() int64 { return int64(len(p.Data())) + 256 }
+// bytes is what the package counts for in the budget: the memory that it holds,
+// which for a small log group is more than its length. For a buffer that is
+// shared, each lane counts all of it.
+func (p *Package) bytes() int64 {
+	n := int64(cap(p.Range.Ends)) + packageBytes
+	if p.Buf != nil {
+		n += int64(cap(p.Buf.B))
+	}
+	return n
+}
+
+// packageBytes is about what a Package takes besides its log group, in bytes.
+const packageBytes = 512
 
 // Buffer is a pooled byte slice that several lanes can share.
 type Buffer struct {
@@ -40,9 +51,9 @@ type Buffer struct {
 	refs atomic.Int32
 }
 
-// The size classes of pooled buffers are powers of two from 4 KiB to 1 MiB.
+// The size classes of pooled buffers are powers of two from 512 B to 1 MiB.
 const (
-	minClass = 12
+	minClass = 9
 	maxClass = 20
 )
 

@@ -1,0 +1,262 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"logtail/internal/agent/state"
+	"logtail/internal/delivery"
+	"logtail/internal/pipeline"
+)
+
+// until waits for a condition that nothing tells.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for !ok() {
+		select {
+		case <-poll.C:
+		case <-deadline:
+			t.Fatalf("not reached: %s", what)
+		}
+	}
+}
+
+// change runs f with the logstore to itself.
+func (s *logstore) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+// at returns the stream at a path of the fixture's folder.
+func (f *fixture) at(a *Agent, name string) *stream { return a.files.at(a.runs["p"], f.path(name)) }
+
+// closed says whether the stream's file is closed.
+func (s *stream) closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.f == nil
+}
+
+// toFile gives the fixture's pipeline a second flusher and returns its file.
+func (f *fixture) toFile() string {
+	out := filepath.Join(f.t.TempDir(), "out.jsonl")
+	f.also = []pipeline.Flusher{{
+		Type: "flusher_file", Name: "file", File: &pipeline.FlusherFile{FilePath: out, MaxFileSize: 10 << 20, MaxFiles: 3},
+		Batch: pipeline.Batch{MinCnt: 4096, MinSizeBytes: 512 << 10, TimeoutSecs: 3},
+	}}
+	return out
+}
+
+// editState changes every stored stream while the agent is down.
+func (f *fixture) editState(edit func(*state.Stream)) {
+	f.t.Helper()
+	st, err := state.Open(f.data)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer st.Close()
+	streams, _, err := st.Load()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for i := range streams {
+		edit(&streams[i])
+	}
+	if err := st.Commit(state.Change{Put: streams}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestADeviceThatGotAnotherNumberDoublesNothing(t *testing.T) {
+	f := newFixture(t)
+	f.append("idle.log", "history")
+	past := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(f.path("idle.log"), past, past); err != nil {
+		t.Fatal(err)
+	}
+	f.append("a.log", "1", "2")
+	f.start()
+	f.store.await(t, "1", "2")
+	f.stop()
+	f.editState(func(s *state.Stream) { s.Dev += 77 }) // as a reboot does
+	f.append("a.log", "3")
+	f.append("b.log", "4")
+	f.start()
+	f.store.await(t, "1", "2", "3", "4")
+	f.append("a.log", "5")
+	f.store.await(t, "1", "2", "3", "4", "5")
+}
+
+func TestWhatWasReadOfATruncatedFileIsGivenUpAloudIfItCannotBeSentAgain(t *testing.T) {
+	f := newFixture(t)
+	f.append("a.log", "first")
+	a := f.start()
+	f.store.await(t, "first")
+	f.store.change(func() { f.store.down = true })
+	lost := numbered("lost", 0, 100)
+	f.append("a.log", lost...)
+	until(t, "the lines are read", func() bool { return a.Summary().ReadBytes == 6+100*12 })
+	if err := os.Truncate(f.path("a.log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	f.append("a.log", "short")
+	until(t, "the truncation is seen", func() bool { return a.Summary().Files == 2 })
+	f.store.change(func() {
+		for l, p := range f.store.progress { // another one that answers for the logstore knows no session
+			p.Session = 0
+			f.store.progress[l] = p
+		}
+		f.store.down = false
+	})
+	f.store.await(t, "first", "short")
+	until(t, "the loss is counted", func() bool { return a.Summary().LostBytes == 100*12 })
+	until(t, "the destination is told", func() bool {
+		told := false
+		f.store.change(func() {
+			for _, r := range f.store.abandoned {
+				told = told || r.Start == 6 && r.End == 6+100*12 && r.Reason == delivery.ReasonTruncated
+			}
+		})
+		return told
+	})
+}
+
+func TestARotatedFileThatIsIdleIsSearchedOnceAndNotAllTheTime(t *testing.T) {
+	f := newFixture(t)
+	f.input.FlushTimeoutSecs, f.input.CloseUnusedReaderInterval = 1, 1
+	a := f.start()
+	f.append("a.log", "1")
+	f.store.await(t, "1")
+	s := f.at(a, "a.log")
+	f.rename("a.log", "a.log.1")
+	until(t, "it is found under its new name, closed, and left alone", func() bool {
+		a.queue.mu.Lock()
+		at, waits := a.queue.timers[s]
+		rests := s.turn == resting
+		a.queue.mu.Unlock()
+		return rests && waits && s.closed() && time.Until(at) > relook/2
+	})
+	f.append("a.log", "2")
+	f.store.await(t, "1", "2")
+}
+
+func TestAFileThatIsMovedToAnotherFolderIsNotReadAgain(t *testing.T) {
+	f := newFixture(t)
+	f.input.FilePaths = []string{filepath.Join(f.logs, "**", "*.log")}
+	f.input.MaxDirSearchDepth = 3
+	f.input.FlushTimeoutSecs, f.input.CloseUnusedReaderInterval = 1, 1
+	for _, d := range []string{"in", "archive"} {
+		if err := os.Mkdir(f.path(d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := f.start()
+	want := numbered("x", 0, 100)
+	f.append("in/a.log", want...)
+	f.store.await(t, want...)
+	s := f.at(a, "in/a.log")
+	until(t, "the file is closed", s.closed)
+	f.rename("in/a.log", "archive/a.log")
+	f.append("archive/a.log", "more")
+	f.store.await(t, append(want, "more")...)
+}
+
+func TestAFencedLaneHoldsUpNoOther(t *testing.T) {
+	f := newFixture(t)
+	out := f.toFile()
+	f.append("a.log", "0")
+	f.start()
+	f.store.await(t, "0")
+	awaitFile(t, out, 1)
+	f.store.change(func() {
+		for l, p := range f.store.progress {
+			p.Session = 99
+			f.store.progress[l] = p
+		}
+	})
+	for i := 1; i < 5; i++ {
+		f.append("a.log", fmt.Sprint(i))
+		awaitFile(t, out, i+1)
+	}
+	f.stop()
+	if n := countLines(out); n != 5 || len(f.store.lines) != 1 {
+		t.Errorf("the file has %d lines, the logstore %q", n, f.store.lines)
+	}
+}
+
+func TestALaneThatIsAheadInsideALineGetsNothingTwice(t *testing.T) {
+	f := newFixture(t)
+	f.input.FlushTimeoutSecs = 1
+	out := f.toFile()
+	f.append("a.log", "0")
+	f.start()
+	f.store.await(t, "0")
+	awaitFile(t, out, 1)
+	f.store.change(func() { f.store.down = true })
+	w, err := os.OpenFile(f.path("a.log"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	fmt.Fprint(w, "whole\nhalf")
+	awaitFile(t, out, 3) // half goes after a second
+	f.stop()
+	f.store.down = false
+	fmt.Fprint(w, " rest\nnext\n")
+	f.start()
+	f.store.await(t, "0", "whole", "half", " rest", "next")
+	awaitFile(t, out, 5)
+	f.stop()
+	if n := countLines(out); n != 5 {
+		t.Errorf("the file has %d lines", n)
+	}
+}
+
+func TestAHistoryFileThatChangesBeforeItIsStoredIsCollected(t *testing.T) {
+	f := newFixture(t)
+	f.append("old.log", "old 1")
+	past := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(f.path("old.log"), past, past); err != nil {
+		t.Fatal(err)
+	}
+	a := f.start()
+	until(t, "the first scan", func() bool { return a.runs["p"].complete.Load() })
+	s := f.at(a, "old.log")
+	// As if its record could not be written for a while.
+	s.mu.Lock()
+	s.fresh = true
+	s.mu.Unlock()
+	f.append("old.log", "old 2")
+	until(t, "the change is noticed", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.touched
+	})
+	s.stored()
+	f.store.await(t, "old 1", "old 2")
+}
+
+func TestALogstoreThatIsMadeAgainUnderARunningAgentGetsEveryLaterLineOnce(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	var later []string
+	f.append("a.log", "before")
+	f.store.await(t, "before")
+	for round := range 5 {
+		f.store.change(func() { clear(f.store.progress) })
+		lines := numbered(fmt.Sprint("round ", round), 0, 3000)
+		for l := range slices.Chunk(lines, 100) {
+			f.append("a.log", l...)
+		}
+		later = append(later, lines...)
+		f.store.await(t, append(later, "before")...)
+	}
+}
