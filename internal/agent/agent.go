@@ -120,21 +120,21 @@ func newAgent(o Options, service func(k destKey, region string) (send.Transport,
 		DirInterval: o.DirInterval, FileInterval: o.FileInterval, UseEvents: true, Logger: o.Log,
 		Alarm: func(kind, message string) { a.alarms.Raise(alarm.Type(kind), alarm.Scope{}, 1, message, nil) },
 	}); err != nil {
-		a.alarms.Close()
+		_ = a.alarms.Close() // the first error counts
 		return nil, err
 	}
 	if err := a.build(); err != nil {
-		a.alarms.Close()
+		_ = a.alarms.Close() // the first error counts
 		return nil, err
 	}
 	if a.store, err = state.Open(filepath.Clean(o.Data)); err != nil {
-		a.alarms.Close()
+		_ = a.alarms.Close() // the first error counts
 		return nil, err
 	}
 	a.saver = newSaver(a, a.store)
 	if err := a.load(); err != nil {
-		a.store.Close()
-		a.alarms.Close()
+		_ = a.store.Close()
+		_ = a.alarms.Close() // the first error counts
 		return nil, err
 	}
 	return a, nil
@@ -186,7 +186,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.finish()
 	for _, run := range a.runs {
 		if err := a.mon.Watch(run.p.Name, run.spec()); err != nil {
-			a.close()
+			_ = a.close() // the first error counts
 			return fmt.Errorf("pipeline %q: %w", run.p.Name, err)
 		}
 	}

@@ -225,7 +225,7 @@ func Decide(p *Progress, r *Range) Action {
 		return Foreign
 	case r.End == p.End && r.EndHash != 0 && p.Hash != 0 && r.EndHash != p.Hash:
 		return Foreign
-	case r.End <= p.End && !(r.Start == p.End && r.Flags&Closed != 0 && !p.Closed):
+	case r.End <= p.End && (r.Start != p.End || r.Flags&Closed == 0 || p.Closed):
 		return Duplicate
 	case r.Start == p.End:
 		return Append

@@ -151,7 +151,7 @@ func (m *machine) start(s *server) {
 	}
 	m.session, m.point, m.claim = session, plan.Point, plan.Claim
 	m.checkpoint.Incarnation = fmt.Sprint(s.incarnation)
-	m.checkpoint.Point, m.checkpoint.AbandonedFrom = plan.Point, plan.Point.End
+	m.checkpoint.Point, m.checkpoint.AbandonedFrom = plan.Point, plan.End
 	m.up, m.stopped, m.waiting = true, false, nil
 }
 

@@ -18,7 +18,7 @@ func OnDevice(dir string, dev uint64) bool {
 		fi, err := os.Stat(dir)
 		if err == nil {
 			st, ok := fi.Sys().(*syscall.Stat_t)
-			return ok && uint64(st.Dev) == dev
+			return ok && uint64(st.Dev) == dev //nolint:unconvert // it is an int32 on macOS
 		}
 		up := filepath.Dir(dir)
 		if !errors.Is(err, fs.ErrNotExist) || up == dir {

@@ -10,5 +10,5 @@ import (
 // maybe says whether the file could be the known one, without opening it.
 func maybe(fi fs.FileInfo, k *Known) bool {
 	st, ok := fi.Sys().(*syscall.Stat_t)
-	return !ok || uint64(st.Ino) == k.Inode
+	return !ok || st.Ino == k.Inode
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"logtail/internal/delivery"
 )
@@ -68,16 +69,16 @@ func Open(dir string) (*Store, error) {
 	path := filepath.Join(dir, "state.db")
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTimeout, FreelistType: bolt.FreelistMapType})
 	switch {
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("%s is in use by another agent; stop it, or give this one another folder with --data", path)
-	case errors.Is(err, bolt.ErrInvalid) || errors.Is(err, bolt.ErrChecksum) || errors.Is(err, bolt.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch):
 		return nil, fmt.Errorf("%s is damaged (%w); move it away to start anew: files are then read again from their last megabyte", path, err)
 	case err != nil:
 		return nil, fmt.Errorf("cannot open the agent's state %s: %w", path, err)
 	}
 	s := &Store{db: db}
 	if err := s.prepare(path); err != nil {
-		db.Close()
+		_ = db.Close() // the first error counts
 		return nil, err
 	}
 	return s, nil
