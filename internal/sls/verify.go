@@ -23,9 +23,33 @@ import (
 // MissingSignatureMethod, InvalidSignatureMethod, MissingHost,
 // ParameterInvalid for a malformed query; InternalServerError if the lookup failed.
 func Verify(r *http.Request, body []byte, lookup KeyLookup, now time.Time, skew time.Duration) (accessKeyID string, err error) {
+	signed, err := VerifyHead(r, lookup, now, skew)
+	if err != nil {
+		return "", err
+	}
+	if err := signed.VerifyBody(body); err != nil {
+		return "", err
+	}
+	return signed.AccessKeyID, nil
+}
+
+// Signed is a request whose signature was checked. The signature covers a digest
+// of the body; that the body is the one of the digest is for VerifyBody to check.
+type Signed struct {
+	AccessKeyID string
+
+	digest string // as the header has it
+	name   string // of the header
+	sum    func([]byte) string
+}
+
+// VerifyHead is the part of Verify that needs no body, so that a body is only
+// read from somebody who knows the secret of a key. The errors are those of
+// Verify.
+func VerifyHead(r *http.Request, lookup KeyLookup, now time.Time, skew time.Duration) (*Signed, error) {
 	auth := r.Header.Get("Authorization")
 	scheme, rest, _ := strings.Cut(strings.TrimSpace(auth), " ")
-	v := verifier{r: r, body: body, lookup: lookup, now: now, skew: skew}
+	v := verifier{r: r, lookup: lookup, now: now, skew: skew}
 	var e *Error
 	switch scheme {
 	case "":
@@ -38,19 +62,30 @@ func Verify(r *http.Request, body []byte, lookup KeyLookup, now time.Time, skew 
 		e = NewError(CodeUnauthorized, "the Authorization header is of an unknown kind; signatures are of version 1 (LOG) or 4 (%s)", algorithmV4)
 	}
 	if e != nil {
-		return "", e
+		return nil, e
 	}
-	return v.keyID, nil
+	return &v.signed, nil
 }
 
-// verifier is one call of Verify.
+// VerifyBody checks that body, as it was received, is the one that was signed.
+// The error is an *Error, SignatureNotMatch.
+func (s *Signed) VerifyBody(body []byte) error {
+	switch {
+	case s.digest == "" && len(body) > 0:
+		return notMatch("the request has a body and no " + s.name + ", so the signature does not cover the body")
+	case s.digest != "" && !strings.EqualFold(s.digest, s.sum(body)):
+		return notMatch(s.name + " is not that of the body")
+	}
+	return nil
+}
+
+// verifier is one call of VerifyHead.
 type verifier struct {
 	r      *http.Request
-	body   []byte
 	lookup KeyLookup
 	now    time.Time
 	skew   time.Duration
-	keyID  string
+	signed Signed
 }
 
 func (v *verifier) v1(credential string) *Error {
@@ -95,13 +130,7 @@ func (v *verifier) v1(credential string) *Error {
 	if !hmac.Equal(mac.Sum(nil), got) {
 		return notMatch("the signature is not that of the request; check the secret of the access key and what was signed")
 	}
-	digest := h.Get("Content-MD5")
-	switch {
-	case digest == "" && len(v.body) > 0:
-		return notMatch("the request has a body and no Content-MD5, so the signature does not cover the body")
-	case digest != "" && !strings.EqualFold(digest, contentMD5(v.body)):
-		return notMatch("Content-MD5 is not that of the body")
-	}
+	v.signed = Signed{AccessKeyID: id, digest: h.Get("Content-MD5"), name: "Content-MD5", sum: contentMD5}
 	return nil
 }
 
@@ -152,9 +181,10 @@ func (v *verifier) v4(credential string) *Error {
 	if !v.matchesV4(got, secret, region, date, params, digest) {
 		return notMatch("the signature is not that of the request; check the secret of the access key, the region and what was signed")
 	}
-	if !strings.EqualFold(digest, contentSHA256(v.body)) {
-		return notMatch(HeaderContentSHA256 + " is not that of the body")
+	if digest == "" {
+		return notMatch("the header " + HeaderContentSHA256 + " is missing, so the signature does not cover the body")
 	}
+	v.signed = Signed{AccessKeyID: id, digest: digest, name: HeaderContentSHA256, sum: contentSHA256}
 	return nil
 }
 
@@ -196,7 +226,6 @@ func (v *verifier) secret(id string) (string, *Error) {
 		err = ErrUnknownKey
 	}
 	if err == nil {
-		v.keyID = id
 		return secret, nil
 	}
 	if errors.Is(err, ErrUnknownKey) {

@@ -2,9 +2,10 @@
 // authenticates and translates; what it works on are the three seams: the
 // catalog, the shard log and the index.
 //
-// The way of a request: route it (which tells how large a body may be), read
-// the body within the limits, verify the signature, take the project from the
-// host name, check that the project is the caller's, run the handler. Every
+// The way of a request: verify the signature, which covers a digest of the body;
+// route it (which tells how large a body may be), read the body within the
+// limits and hold it against the digest, take the project from the host name,
+// check that the project is the caller's, run the handler. Every
 // request goes this way but for the health probe, which reveals nothing.
 package api
 
@@ -194,16 +195,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rq := &request{w: w, now: now}
 	r = r.WithContext(context.WithValue(r.Context(), contextKey{}, rq))
 	rq.r = r
+	caller, signed, err := h.Auth.Verify(r)
+	if err != nil {
+		dropBody(w, r)
+		h.fail(w, r, err)
+		return
+	}
 	body, held, err := h.readBody(w, r, h.bodyLimit(r))
 	defer h.budget.give(held)
 	if err == nil {
-		rq.body = body
-		rq.caller, err = h.Auth.Verify(r, body)
+		err = signed.VerifyBody(body)
 	}
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
+	rq.caller, rq.body = caller, body
 	rq.project = ProjectOf(r.Host, r.Header.Get(sls.HeaderProject), h.domains)
 	if !cleanPath(r.URL.Path) {
 		// The mux would answer with a redirect, which no client of SLS follows.

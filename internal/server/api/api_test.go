@@ -50,7 +50,7 @@ func TestRequestsThatAreNotSignedWellAreRefused(t *testing.T) {
 		"wrong signature": {func(r *http.Request) { r.Header.Set("Authorization", "LOG "+u.signer.AccessKeyID+":c2ln") }, sls.CodeSignatureNotMatch, 401},
 		"other path":      {func(r *http.Request) { r.URL.Path = "/logstores/other/logs" }, sls.CodeSignatureNotMatch, 401},
 		"other header":    {func(r *http.Request) { r.Header.Set("x-log-project", "other") }, sls.CodeSignatureNotMatch, 401},
-		"unsigned v0":     {func(r *http.Request) { r.Header.Set("Authorization", "LOG "+u.signer.AccessKeyID) }, sls.CodeMissAccessKeyID, 400},
+		"unsigned v0":     {func(r *http.Request) { r.Header.Set("Authorization", "LOG "+u.signer.AccessKeyID) }, sls.CodeUnauthorized, 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := u.request("POST", "proj", "/logstores/store/logs", nil, body)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -56,19 +57,36 @@ func TestBodyNeedsALength(t *testing.T) {
 	}
 }
 
-// TestStrangersBodiesAreNotRead: without a known key the answer comes before
-// the body.
+// announce opens a connection and sends the head of a signed write of so many
+// bytes, and the beginning of its body.
+func (u *user) announce(size int, sent string, change func(http.Header)) net.Conn {
+	u.s.t.Helper()
+	body := make([]byte, size)
+	copy(body, sent)
+	req := u.request("POST", "proj", "/logstores/store", map[string]string{"Content-Type": sls.ContentTypePB}, body)
+	must(u.s.t, u.signer.Sign(req, body))
+	if change != nil {
+		change(req.Header)
+	}
+	c := slowConn(u.s.t, u.s)
+	fmt.Fprintf(c, "POST /logstores/store HTTP/1.1\r\nHost: proj.sls.test\r\nContent-Length: %d\r\n", size)
+	must(u.s.t, req.Header.Write(c))
+	fmt.Fprint(c, "\r\n", sent)
+	return c
+}
+
+// TestStrangersBodiesAreNotRead: to who does not know the secret of a key the
+// answer comes before the body. The id of a key is no secret.
 func TestStrangersBodiesAreNotRead(t *testing.T) {
 	s := newService(t)
-	s.withStore("proj", "store", 1)
-	for _, auth := range []string{"", "Authorization: LOG nobody:c2ln\r\n"} {
-		c := slowConn(t, s)
-		fmt.Fprintf(c, "POST /logstores/store HTTP/1.1\r\nHost: proj.sls.test\r\nContent-Length: 60000000\r\n%s\r\n", auth)
+	u := s.withStore("proj", "store", 1)
+	for name, auth := range map[string]string{"no key": "", "unknown key": "LOG nobody:c2ln", "known key": "LOG " + u.signer.AccessKeyID + ":c2ln"} {
+		c := u.announce(60_000, "", func(h http.Header) { h["Authorization"] = []string{auth} })
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
 		must(t, err)
 		res.Body.Close()
 		if res.StatusCode != 400 && res.StatusCode != 401 {
-			t.Errorf("got %d", res.StatusCode)
+			t.Errorf("%s: got %d", name, res.StatusCode)
 		}
 	}
 }
@@ -76,8 +94,7 @@ func TestStrangersBodiesAreNotRead(t *testing.T) {
 func TestSlowBodyIsGivenUp(t *testing.T) {
 	s := newService(t, func(c *api.Config) { c.Limits.BodyTime = time.Millisecond })
 	u := s.withStore("proj", "store", 1)
-	c := slowConn(t, s)
-	fmt.Fprintf(c, "POST /logstores/store HTTP/1.1\r\nHost: proj.sls.test\r\nContent-Length: 1000\r\nAuthorization: LOG %s:c2ln\r\n\r\nslow", u.signer.AccessKeyID)
+	c := u.announce(1000, "slow", nil)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	must(t, err)
 	defer res.Body.Close()
@@ -93,12 +110,8 @@ func TestSlowBodyIsGivenUp(t *testing.T) {
 func TestMemoryInFlightIsBounded(t *testing.T) {
 	s := newService(t, func(c *api.Config) { c.Limits = api.Limits{InFlightBytes: 300 << 10} })
 	u := s.withStore("proj", "store", 1)
-	announce := func() { // announces 64 MB and sends nothing
-		c := slowConn(t, s)
-		fmt.Fprintf(c, "POST /logstores/store HTTP/1.1\r\nHost: proj.sls.test\r\nContent-Length: 60000000\r\nAuthorization: LOG %s:c2ln\r\n\r\n", u.signer.AccessKeyID)
-	}
 	for range 5 {
-		announce()
+		u.announce(20<<20, "", nil)
 	}
 	if r := u.put("proj", "/logstores/store", group(1, "x"), sls.CompressLZ4); r.status != 200 {
 		t.Errorf("five silent clients keep others out: %d %s", r.status, r.body)
@@ -179,9 +192,7 @@ func TestClientThatGoesAwayHoldsNothing(t *testing.T) {
 	s := newService(t, func(c *api.Config) { c.Limits.InFlightBytes = 100 << 10 })
 	u := s.withStore("proj", "store", 1)
 	for range 20 {
-		c := slowConn(t, s)
-		fmt.Fprintf(c, "POST /logstores/store HTTP/1.1\r\nHost: proj.sls.test\r\nContent-Length: 60000\r\nAuthorization: LOG %s:c2ln\r\n\r\nbegin", u.signer.AccessKeyID)
-		c.Close()
+		u.announce(60_000, "begin", nil).Close()
 	}
 	// Each held 16 KB; unless they were given back, none is left by now.
 	body := sls.AppendTopic(group(1, "x"), strings.Repeat("y", 50<<10))

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -75,26 +74,15 @@ type Caller struct {
 	AccessKeyID string
 }
 
-// Admit looks at the headers alone: it refuses requests that cannot pass Verify
-// whatever their body is, so that a body is only read and kept in memory for
-// somebody who knows at least the name of a key. Errors are *sls.Error.
-func (a *Authenticator) Admit(r *http.Request) error {
-	id := AccessKeyID(r.Header.Get("Authorization"))
-	if id == "" {
-		return sls.NewError(sls.CodeMissAccessKeyID,
-			"the request has no Authorization header with an access key id; sign it with an access key of the service")
-	}
-	_, _, err := a.lookup(r.Context(), id)
-	return err
-}
-
-// Verify checks date and signature of a request whose body, as sent, was read
-// already, and returns the caller. Errors are *sls.Error, with the codes of SLS.
-func (a *Authenticator) Verify(r *http.Request, body []byte) (Caller, error) {
+// Verify checks date and signature of a request, before its body is read: a body
+// is only kept in memory for somebody who knows the secret of a key. The
+// caller has to be held against the body with VerifyBody of what is returned.
+// Errors are *sls.Error, with the codes of SLS.
+func (a *Authenticator) Verify(r *http.Request) (Caller, *sls.Signed, error) {
 	var caller Caller
 	var disabled bool
 	var failed error
-	_, err := sls.Verify(r, body, func(ctx context.Context, id string) (string, error) {
+	signed, err := sls.VerifyHead(r, func(ctx context.Context, id string) (string, error) {
 		key, account, err := a.lookup(ctx, id)
 		if err != nil {
 			failed = err
@@ -104,20 +92,20 @@ func (a *Authenticator) Verify(r *http.Request, body []byte) (Caller, error) {
 		return key.Secret, nil
 	}, a.opts.Now(), a.opts.Skew)
 	switch {
-	case failed != nil: // sls.Verify would keep the answer and lose the cause
-		return Caller{}, failed
+	case failed != nil: // sls.VerifyHead would keep the answer and lose the cause
+		return Caller{}, nil, failed
 	case err != nil:
 		if _, ok := sls.AsError(err); ok {
-			return Caller{}, err
+			return Caller{}, nil, err
 		}
-		return Caller{}, internal("verify the signature", err)
-	case caller.AccessKeyID == "" || caller.Account.ID == "":
-		// Verify has to ask for the key; should it ever not, nobody gets in.
-		return Caller{}, sls.NewError(sls.CodeUnauthorized, "the request is not signed; sign it with an access key of the service")
+		return Caller{}, nil, internal("verify the signature", err)
+	case signed == nil || caller.AccessKeyID == "" || caller.AccessKeyID != signed.AccessKeyID || caller.Account.ID == "":
+		// VerifyHead has to ask for the key; should it ever not, nobody gets in.
+		return Caller{}, nil, sls.NewError(sls.CodeUnauthorized, "the request is not signed; sign it with an access key of the service")
 	case disabled:
-		return Caller{}, sls.NewError(sls.CodeUnauthorized, "the access key %s is disabled; use another one", caller.AccessKeyID)
+		return Caller{}, nil, sls.NewError(sls.CodeUnauthorized, "the access key %s is disabled; use another one", caller.AccessKeyID)
 	}
-	return caller, nil
+	return caller, signed, nil
 }
 
 // Project returns the caller's project. One of another account is answered
@@ -184,26 +172,3 @@ func internal(what string, cause error) error {
 
 func (e *internalError) Error() string   { return "cannot " + e.what + ": " + e.cause.Error() }
 func (e *internalError) Unwrap() []error { return []error{e.answer, e.cause} }
-
-// AccessKeyID takes the access key id out of an Authorization header of
-// signature v1 ("LOG id:signature", in the Go SDK "SLS id:signature") or v4
-// ("SLS4-HMAC-SHA256 Credential=id/scope,Signature=..."); "" if there is none.
-func AccessKeyID(header string) string {
-	scheme, rest, _ := strings.Cut(strings.TrimSpace(header), " ")
-	rest = strings.TrimSpace(rest)
-	switch scheme {
-	case "LOG", "SLS":
-		id, _, ok := strings.Cut(rest, ":")
-		if ok {
-			return id
-		}
-	case "SLS4-HMAC-SHA256":
-		for part := range strings.SplitSeq(rest, ",") {
-			if v, ok := strings.CutPrefix(strings.TrimSpace(part), "Credential="); ok {
-				id, _, _ := strings.Cut(v, "/")
-				return id
-			}
-		}
-	}
-	return ""
-}
