@@ -171,6 +171,7 @@ func (h *Handler) routes() {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == HealthPath && r.Host != "" {
 		dropBody(w, r)
+		limitWrite(w, 0)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n")) // the prober went away: nobody is left to tell
 		return

@@ -18,6 +18,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		h.Logger.Error("request failed", "request", w.Header().Get(sls.HeaderRequestID),
 			"method", r.Method, "path", r.URL.Path, "code", e.Code, "error", err)
 	}
+	limitWrite(w, 0)
 	sls.WriteError(w, e)
 }
 

@@ -13,6 +13,8 @@ const (
 	usualBuckets = 60
 	// maxBuckets bounds what a client may ask for.
 	maxBuckets = 10_000
+	// lastTime is beyond every time that a log can have (2106), in seconds.
+	lastTime = int64(1) << 33
 )
 
 // intervals are those that people can read off a clock or a calendar, in
@@ -57,6 +59,10 @@ func (h *Handler) getHistogram(rq *request) error {
 	s, err := h.newSearch(rq, int64(from), int64(to), q.Get("topic"), q.Get("query"))
 	if err != nil {
 		return err
+	}
+	if s.to > lastTime {
+		return sls.NewError(sls.CodeInvalidTimeRange,
+			"the time range is from %d to %d; give unix seconds, not milliseconds, and end at %d at the latest", s.from, s.to, lastTime)
 	}
 	width := int64(interval)
 	if width == 0 {

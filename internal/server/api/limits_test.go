@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -217,4 +218,56 @@ func TestErrorOfAnswerIsNoNetworkError(t *testing.T) {
 		t.Errorf("%v counts as a network error", err)
 	}
 	wantCode(t, err, sls.CodeProjectNotExist)
+}
+
+// TestLargeListsTakeTurns: decoding a long list gives others their turn, and
+// goes on.
+func TestLargeListsTakeTurns(t *testing.T) {
+	s := newService(t, func(c *api.Config) { c.Limits.GroupBytes, c.Limits.Decoders = 1000, 1 })
+	u := s.withStore("proj", "store", 1)
+	raw := group(1, strings.Repeat("x", 600))
+	var list []byte
+	for range 10 {
+		list = sls.AppendPackage(list, &sls.Package{Data: raw, RawSize: len(raw)})
+	}
+	head := map[string]string{"Content-Type": sls.ContentTypePB, sls.HeaderMode: sls.ModeBatchGroup}
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			if r := u.do("POST", "proj", "/logstores/store/shards/lb", head, list); r.status != 200 {
+				t.Errorf("got %d %s", r.status, r.body)
+			}
+		})
+	}
+	wg.Wait()
+	s.indexAll("proj", "store")
+	reply, err := u.GetLogs(context.Background(), "proj", "store", sls.GetLogsRequest{From: 1, To: 2, Query: "*"})
+	must(t, err)
+	if len(reply.Logs) != 50 {
+		t.Errorf("%d logs", len(reply.Logs))
+	}
+}
+
+// TestRepliesHaveADeadline: a client that sends requests and takes no answers,
+// refusals of strangers among them, must not keep its connection for ever.
+func TestRepliesHaveADeadline(t *testing.T) {
+	s := newService(t)
+	for _, target := range []string{"/healthz", "/", "/logstores/store/logs"} {
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		s.handler.ServeHTTP(w, httptest.NewRequest("GET", target, nil))
+		if w.write.IsZero() {
+			t.Errorf("%s: the answer %d has no deadline", target, w.Code)
+		}
+	}
+}
+
+// deadlines notes the deadline of writing.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	write time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.write = t
+	return nil
 }

@@ -20,6 +20,10 @@ import (
 // maxLines is the most rows of one reply to a search, as in SLS.
 const maxLines = 100
 
+// maxOffset bounds how far a search pages: the engine has to hold the place of
+// every row before the page, some 50 bytes each.
+const maxOffset = 1_000_000
+
 // logsInput is a query as the various SDKs send it: numbers and booleans may be
 // strings.
 type logsInput struct {
@@ -208,6 +212,9 @@ func (h *Handler) search(rq *request, in logsInput) ([]index.Row, *sls.GetLogsMe
 	}
 	if in.Offset < 0 {
 		return nil, nil, sls.NewError(sls.CodeInvalidOffset, "offset is %d; it has to be 0 or more", in.Offset)
+	}
+	if in.Offset > maxOffset {
+		return nil, nil, sls.NewError(sls.CodeInvalidOffset, "offset is %d; at most %d are possible: split the time range and begin again at 0", in.Offset, maxOffset)
 	}
 	var res index.SearchResult
 	took, err := h.runQuery(rq.ctx(), func(ctx context.Context) (err error) {

@@ -51,11 +51,16 @@ func (h *Handler) pullLogs(rq *request, id string, s shardlog.Shard) error {
 	if !h.budget.take(held) {
 		return sls.NewError(sls.CodeServerBusy, "the service has too many requests in memory; try again")
 	}
-	defer h.budget.give(held)
+	defer func() { h.budget.give(held) }()
 
 	body, next, err := h.readGroups(rq.ctx(), s, rq.store, id, seq, count)
 	if err != nil {
 		return err
+	}
+	// Most replies are small, and a slow reader may take long for them.
+	if used := int64(2 * cap(body)); used < held {
+		h.budget.give(held - used)
+		held = used
 	}
 	head := rq.w.Header()
 	head.Set(sls.HeaderCursor, EncodeCursor(next))

@@ -163,9 +163,23 @@ func (w *write) records() error {
 	if err != nil {
 		return err
 	}
-	defer w.h.giveScratch(sc)
+	defer func() {
+		if sc != nil {
+			w.h.giveScratch(sc)
+		}
+	}()
 	w.recs = make([]*shardlog.Record, len(w.packages))
+	decoded := 0
 	for i := range w.packages {
+		// A list of small packages may hold a hundred gigabytes of zeros: others
+		// get their turn meanwhile, and nothing is done for who has gone away.
+		if decoded += w.packages[i].RawSize; decoded > w.h.Limits.GroupBytes {
+			decoded = w.packages[i].RawSize
+			w.h.giveScratch(sc)
+			if sc, err = w.h.takeScratch(w.rq.ctx()); err != nil {
+				return err
+			}
+		}
 		rec, err := w.record(sc, &w.packages[i])
 		if err != nil {
 			if !w.ranges {
@@ -182,7 +196,9 @@ func (w *write) records() error {
 // record checks one package. It returns nil for a log group without logs and
 // without a range: there is nothing to remember of it.
 func (w *write) record(sc *scratch, p *sls.Package) (*shardlog.Record, error) {
-	rec := &shardlog.Record{Received: w.rq.now.UnixNano(), Range: p.Range}
+	// Not the time at which the request began: its body may have taken long, and
+	// the times of a shard must not fall.
+	rec := &shardlog.Record{Received: w.h.Now().UnixNano(), Range: p.Range}
 	if len(p.Data) > 0 {
 		raw, err := sc.decompress(p.Data, p.Compress, p.RawSize, w.h.Limits.GroupBytes)
 		if err != nil {

@@ -317,6 +317,7 @@ func TestGetLogsRefusesWhatIsWrong(t *testing.T) {
 		`{"from":1,"to":2,"line":-1}`:                {sls.CodeInvalidLine, "100"},
 		`{"from":1,"to":2,"offset":-1}`:              {sls.CodeInvalidOffset, "offset"},
 		`{"from":"x","to":2}`:                        {sls.CodePostBodyInvalid, "integer"},
+		`{"from":1,"to":2,"offset":1000001}`:         {sls.CodeInvalidOffset, "split the time range"},
 		`{"from":1,"to":2,"reverse":"up"}`:           {sls.CodePostBodyInvalid, "true nor false"},
 		`{"from":1,"to":2,"query":"a and"}`:          {sls.CodeParameterInvalid, "column"},
 		`{"from":1,"to":2,"query":"* | select 1"}`:   {sls.CodeParameterInvalid, "column 3"},
@@ -333,6 +334,12 @@ func TestGetLogsRefusesWhatIsWrong(t *testing.T) {
 	for _, target := range []string{"/logstores/store?type=log&from=x&to=1", "/logstores/store?type=histogram&from=1&to=2&interval=x"} {
 		if r := u.do("GET", "proj", target, nil, nil); r.code() != sls.CodeParameterInvalid {
 			t.Errorf("%s: got %d %s", target, r.status, r.body)
+		}
+	}
+	for _, to := range []string{"9223372036854775807", "1800000000000"} {
+		r := u.do("GET", "proj", "/logstores/store?type=histogram&from=1&to="+to, nil, nil)
+		if r.status != 400 || r.code() != sls.CodeInvalidTimeRange {
+			t.Errorf("histogram to %s: got %d %s", to, r.status, r.body)
 		}
 	}
 }

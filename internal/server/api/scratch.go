@@ -22,6 +22,9 @@ const keepScratch = 2 << 20
 
 // takeScratch waits for a free scratch.
 func (h *Handler) takeScratch(ctx context.Context) (*scratch, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	select {
 	case sc := <-h.scratch:
 		return sc, nil
