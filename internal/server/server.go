@@ -163,9 +163,11 @@ func (s *Server) Start(ctx context.Context) (err error) {
 			_ = s.close() // what went wrong first is what counts
 		}
 	}()
-	if s.listener, err = listen(ctx, s.opts.Listen); err != nil {
+	listener, err := listen(ctx, s.opts.Listen)
+	if err != nil {
 		return err
 	}
+	s.listener = newLimitListener(listener, connLimit(), s.opts.Logger, time.Now)
 	tlsConfig, certificate, err := s.tls()
 	if err != nil {
 		return err

@@ -57,8 +57,9 @@ func selfSigned(dir string, names []string, now time.Time) (tls.Certificate, str
 		certificate, err := os.ReadFile(certFile)
 		return pair, string(certificate), err
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return pair, "", fmt.Errorf("cannot read the certificate in %s: %w; delete the folder to have a new one made", dir, err)
+	var failed *os.PathError
+	if errors.As(err, &failed) && !errors.Is(err, os.ErrNotExist) {
+		return pair, "", fmt.Errorf("cannot read the certificate in %s: %w; give this user the right to, or delete the folder to have a new one made", dir, err)
 	}
 	certificate, key, err := makeCertificate(names, now)
 	if err != nil {
@@ -67,8 +68,8 @@ func selfSigned(dir string, names []string, now time.Time) (tls.Certificate, str
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return pair, "", fmt.Errorf("cannot make the folder %s: %w", dir, plain(err))
 	}
-	// The certificate goes last: a crash between the two leaves a pair that
-	// does not fit, which is made anew below.
+	// A crash between the two leaves a pair that does not fit; as one that is
+	// damaged, it is made anew by the next start.
 	for _, f := range []struct {
 		path string
 		data []byte

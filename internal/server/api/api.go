@@ -170,7 +170,7 @@ func (h *Handler) routes() {
 // ServeHTTP answers one request; see the package comment for its way.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == HealthPath && r.Host != "" {
-		dropBody(w, r)
+		closeAfter(w)
 		limitWrite(w, 0)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n")) // the prober went away: nobody is left to tell
@@ -198,7 +198,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rq.r = r
 	caller, signed, err := h.Auth.Verify(r)
 	if err != nil {
-		dropBody(w, r)
+		closeAfter(w) // strangers keep no connection
 		h.fail(w, r, err)
 		return
 	}

@@ -67,6 +67,9 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, limit int64) 
 // deadline, before it sends the reply.
 func dropBody(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
+		closeAfter(w)
 	}
 }
+
+// closeAfter has the connection closed after the reply.
+func closeAfter(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
