@@ -5,11 +5,16 @@ import (
 	"logtail/internal/server/query"
 )
 
+// maxPlaces bounds what a matcher remembers of where the keys of a query stand in
+// the shapes of a table. Rows that all have other keys make many shapes.
+const maxPlaces = 1 << 20
+
 // tableMatcher evaluates a query on the rows of a table.
 type tableMatcher struct {
 	c      *compiled
 	v      *tableView
-	places [][][]int32 // by leaf and shape: which fields of the row have its key; nil = not known yet
+	places [][][]int32 // by leaf and shape: which fields of the row have its key; nil = not known yet; empty when it would be too large
+	found  []int32     // scratch of fieldsOf then
 	keyIDs []int32     // by leaf: the number of its key in the table, -1 if no row has it
 	common []bool      // by leaf: whether topic, source or tags of the group match
 	g      *group
@@ -19,8 +24,11 @@ type tableMatcher struct {
 
 func newTableMatcher(c *compiled, v *tableView) *tableMatcher {
 	m := &tableMatcher{
-		c: c, v: v, places: make([][][]int32, len(c.Leaves)), keyIDs: make([]int32, len(c.Leaves)),
+		c: c, v: v, keyIDs: make([]int32, len(c.Leaves)),
 		common: make([]bool, len(c.Leaves)),
+	}
+	if len(c.Leaves)*len(v.shapes) <= maxPlaces {
+		m.places = make([][][]int32, len(c.Leaves))
 	}
 	for i, l := range c.Leaves {
 		m.keyIDs[i] = -1
@@ -29,7 +37,9 @@ func newTableMatcher(c *compiled, v *tableView) *tableMatcher {
 				m.keyIDs[i] = int32(id)
 			}
 		}
-		m.places[i] = make([][]int32, len(v.shapes))
+		if len(m.places) > 0 {
+			m.places[i] = make([][]int32, len(v.shapes))
+		}
 	}
 	return m
 }
@@ -87,17 +97,25 @@ func (m *tableMatcher) MatchLeaf(l *query.Leaf) bool {
 // fieldsOf returns the fields of the open row's shape that have the key of the
 // condition.
 func (m *tableMatcher) fieldsOf(l *query.Leaf) []int32 {
+	if len(m.places) == 0 {
+		m.found = m.appendFields(m.found[:0], l)
+		return m.found
+	}
 	places := m.places[l.Index][m.shape]
 	if places == nil {
-		places = []int32{}
-		for i, id := range m.v.shapes[m.shape] {
-			if int32(id) == m.keyIDs[l.Index] {
-				places = append(places, int32(i))
-			}
-		}
+		places = m.appendFields([]int32{}, l)
 		m.places[l.Index][m.shape] = places
 	}
 	return places
+}
+
+func (m *tableMatcher) appendFields(dst []int32, l *query.Leaf) []int32 {
+	for i, id := range m.v.shapes[m.shape] {
+		if int32(id) == m.keyIDs[l.Index] {
+			dst = append(dst, int32(i))
+		}
+	}
+	return dst
 }
 
 // row makes the full row of a result.
