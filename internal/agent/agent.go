@@ -59,6 +59,8 @@ type Options struct {
 	UserAgent   string
 	Log         *slog.Logger
 	Now         func() time.Time
+	// RetryWait is how long to wait after a failed request; 0 means send.RetryWait, as documented.
+	RetryWait time.Duration
 	// Monitor's intervals; 0 means its defaults.
 	DirInterval, FileInterval time.Duration
 }

@@ -142,14 +142,33 @@ func (s *logstore) await(t *testing.T, want ...string) {
 			return
 		}
 		if len(got) > len(w) {
-			t.Fatalf("got %d lines, want %d:\n%.2000s", len(got), len(w), strings.Join(got, "\n"))
+			t.Fatal(difference(got, w))
 		}
 		select {
 		case <-s.changed:
 		case <-deadline:
-			t.Fatalf("got %d lines, want %d:\n%.2000s", len(got), len(w), strings.Join(got, "\n"))
+			t.Fatal(difference(got, w))
 		}
 	}
+}
+
+// difference says which of the sorted lines are missing, doubled or unknown.
+func difference(got, want []string) string {
+	count := map[string]int{}
+	for _, l := range want {
+		count[l]++
+	}
+	for _, l := range got {
+		count[l]--
+	}
+	var diff []string
+	for l, n := range count {
+		if n != 0 {
+			diff = append(diff, fmt.Sprintf("%+d %.60q", -n, l))
+		}
+	}
+	slices.Sort(diff)
+	return fmt.Sprintf("got %d lines, want %d; %d differ:\n%.3000s", len(got), len(want), len(diff), strings.Join(diff, "\n"))
 }
 
 // fixture is a folder of logs and an agent that can be stopped and started.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +40,9 @@ func (a *Agent) discover(ctx context.Context, events <-chan []monitor.Event) {
 			}
 		case <-a.again.wake:
 			for _, p := range a.again.take() {
-				a.found(p.run, &monitor.Event{Watch: p.run.p.Name, Kind: monitor.Changed, Path: p.path})
+				if p.was == nil || !a.reborn(p.was) {
+					a.found(p.run, &monitor.Event{Watch: p.run.p.Name, Kind: monitor.Changed, Path: p.path})
+				}
 			}
 		}
 	}
@@ -66,12 +69,18 @@ func (a *Agent) event(e *monitor.Event) {
 type again struct {
 	wake chan struct{} // capacity 1: there are some
 	mu   sync.Mutex
-	list []filePath
+	list []look
 }
 
-func (g *again) add(p filePath) {
+// look is a path and, if its file was truncated, the stream that the file was till then.
+type look struct {
+	filePath
+	was *stream
+}
+
+func (g *again) add(p filePath, was *stream) {
 	g.mu.Lock()
-	g.list = append(g.list, p)
+	g.list = append(g.list, look{p, was})
 	g.mu.Unlock()
 	select {
 	case g.wake <- struct{}{}:
@@ -79,12 +88,32 @@ func (g *again) add(p filePath) {
 	}
 }
 
-func (g *again) take() []filePath {
+func (g *again) take() []look {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	list := g.list
 	g.list = nil
 	return list
+}
+
+// reborn makes the stream that follows one whose file was truncated and is not
+// at its path any more: its writer may go on writing to it. It says whether it did.
+func (a *Agent) reborn(was *stream) bool {
+	was.mu.Lock()
+	id := read.Identity{Dev: was.rec.Dev, Inode: was.rec.Inode, Birth: was.rec.Birth}
+	path, origin := was.path, was.rec.Origin
+	was.mu.Unlock()
+	now, _, _, err := read.Peek(path)
+	if was.run.input.Once || id.Birth == 0 || err == nil && now == id || a.streamOf(was.run, path, id) != nil {
+		return false
+	}
+	s := a.newStream(was.run, path, id, false)
+	s.rec.Origin, s.gone = origin, true
+	if origin != "" {
+		s.trailer = s.run.trailer(a, origin, id.Inode)
+	}
+	a.saver.add(s)
+	return true
 }
 
 // found looks which file is at a path now.
@@ -101,7 +130,7 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 	if run.input.Once && !e.First {
 		return // it was not there when the one-time input started
 	}
-	if s := a.files.is(run, id); s != nil && s.same(id) {
+	if s := a.streamOf(run, e.Path, id); s != nil {
 		if at := a.files.at(run, e.Path); at != nil && at != s {
 			at.left(e.Path)
 		}
@@ -120,7 +149,7 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 			fmt.Sprintf("%s is collected by the pipeline %q, whose path is more precise; set AllowingIncludedByMultiConfigs: true to collect it here too", e.Path, owner.p.Name), nil)
 		return
 	}
-	s := a.newStream(run, e.Path, id)
+	s := a.newStream(run, e.Path, id, true)
 	s.rec.Seen = mtime / int64(time.Second)
 	switch {
 	case run.input.Once:
@@ -135,6 +164,34 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 		return
 	}
 	a.saver.add(s)
+}
+
+// streamOf returns the stream of the file with an identity, which is at path; nil
+// if there is none. Where the file system tells no birth time, an inode that was
+// used again may have two streams: the content tells which is the file's.
+func (a *Agent) streamOf(run *pipelineRun, path string, id read.Identity) *stream {
+	list := slices.DeleteFunc(a.files.numbered(run, id.Inode), func(s *stream) bool { return !s.same(id) })
+	if len(list) == 0 {
+		return nil
+	}
+	for _, s := range list[1:] {
+		if s.holds(path) {
+			return s
+		}
+	}
+	return list[0]
+}
+
+// holds says whether the content of the file at path is the stream's.
+func (s *stream) holds(path string) bool {
+	f, facts, _, err := read.Look(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return read.Decide(s.known(), &facts) == read.Same
 }
 
 // owner says which pipeline collects a file that run matches: one file, one
@@ -178,8 +235,9 @@ func (r *pipelineRun) basePath(path string) int {
 	return best
 }
 
-// newStream makes a stream for a file that none is for yet. It is not stored.
-func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity) *stream {
+// newStream makes a stream for a file that none is for yet, which is at path or
+// was there last. It is not stored.
+func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there bool) *stream {
 	s := &stream{
 		a: a, run: run, fresh: true, path: path, limit: unlimited, boundary: unlimited,
 		rec: state.Stream{
@@ -188,7 +246,10 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity) *stre
 		},
 	}
 	s.trailer = run.trailer(a, path, id.Inode)
-	a.files.put(s, id, path)
+	if !there {
+		path = ""
+	}
+	a.files.put(s, id.Inode, path)
 	a.stats.Files.Add(1)
 	return s
 }
@@ -202,7 +263,13 @@ func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 		origin = rec.Origin
 	}
 	s.trailer = run.trailer(a, origin, rec.Inode)
-	a.files.put(s, read.Identity{Dev: rec.Dev, Inode: rec.Inode, Birth: rec.Birth}, "")
+	s.high = rec.High
+	if s.lost = rec.Ended; s.lost != delivery.ReasonNone {
+		s.frozen = true
+		a.files.keep(s)
+		return s
+	}
+	a.files.put(s, rec.Inode, "")
 	return s
 }
 
@@ -230,11 +297,12 @@ func (a *Agent) scanned(run *pipelineRun) {
 	a.checkFinished()
 }
 
-// same says whether an inode is still the file it was by its birth time.
+// same says whether the stream's file has this identity. An inode that was used
+// again differs by its birth time.
 func (s *stream) same(id read.Identity) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.done && !s.frozen && (s.rec.Birth == 0 || id.Birth == 0 || s.rec.Birth == id.Birth)
+	return !s.done && !s.frozen && s.rec.Dev == id.Dev && (s.rec.Birth == 0 || id.Birth == 0 || s.rec.Birth == id.Birth)
 }
 
 // renumbered returns the stream whose file is at path under another device
@@ -274,7 +342,6 @@ func (s *stream) renumber(path string, id read.Identity, size, mtime int64) bool
 			return false
 		}
 	}
-	s.a.files.renumber(s, s.rec.Dev, id.Dev, id.Inode)
 	s.rec.Dev = id.Dev
 	if s.f != nil { // it belongs to what was mounted before
 		s.f.Close()
@@ -289,7 +356,7 @@ func (s *stream) here(path string, size, mtime int64) {
 	s.mu.Lock()
 	if s.done || s.frozen { // since it was looked up: the path is to be looked at again
 		s.mu.Unlock()
-		s.a.again.add(filePath{s.run, path})
+		s.a.again.add(filePath{s.run, path}, nil)
 		return
 	}
 	if s.path != path {
@@ -304,7 +371,6 @@ func (s *stream) here(path string, size, mtime int64) {
 	if s.run.input.Once && s.limit == unlimited {
 		s.limit = uint64(size)
 	}
-	id := read.Identity{Dev: s.rec.Dev, Inode: s.rec.Inode}
 	wake, activate, attach := false, false, false
 	switch {
 	case s.fresh:
@@ -319,7 +385,7 @@ func (s *stream) here(path string, size, mtime int64) {
 	default:
 		wake = true
 	}
-	s.a.files.put(s, id, path)
+	s.a.files.put(s, s.rec.Inode, path)
 	s.mu.Unlock()
 	switch {
 	case activate:
@@ -392,7 +458,7 @@ func (s *stream) openFile() bool {
 				f.Close()
 				s.gone = true
 				s.a.files.leave(s, s.path)
-				s.a.again.add(filePath{s.run, s.path})
+				s.a.again.add(filePath{s.run, s.path}, nil)
 			}
 		} else if !errors.Is(err, os.ErrNotExist) {
 			s.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("%v; the file waits, and is tried again every %v", err, retryRead), nil)
@@ -403,6 +469,9 @@ func (s *stream) openFile() bool {
 	}
 	f, path, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth)
 	if err != nil {
+		if errors.Is(err, read.ErrTruncated) {
+			s.truncated()
+		}
 		return false
 	}
 	if s.rec.Origin == "" {
@@ -417,9 +486,8 @@ func (s *stream) openFile() bool {
 // use takes over an open file that was found to be the stream's.
 func (s *stream) use(f *os.File, id read.Identity) {
 	s.f, s.missing = f, time.Time{}
-	if id.Inode != 0 && id.Dev != s.rec.Dev {
-		s.a.files.renumber(s, s.rec.Dev, id.Dev, id.Inode) // as after a reboot
-		s.rec.Dev = id.Dev
+	if id.Inode != 0 {
+		s.rec.Dev = id.Dev // it may have another number after a reboot
 	}
 }
 
@@ -433,11 +501,11 @@ func (s *stream) truncated() {
 	s.a.stats.LostBytes.Add(unread)
 	s.a.alarms.Raise(alarm.LogTruncate, s.run.scope, 1,
 		fmt.Sprintf("%s was truncated or rewritten; it is read again from its beginning (known to be unread before: %d bytes)", s.path, unread), nil)
-	s.frozen, s.lost = true, delivery.ReasonTruncated
+	s.freeze(delivery.ReasonTruncated)
 	if s.f != nil {
 		s.f.Close()
 		s.f = nil
 	}
-	s.a.files.drop(s, &s.rec, s.path)
-	s.a.again.add(filePath{s.run, s.path})
+	s.a.files.drop(s, s.rec.Inode, s.path)
+	s.a.again.add(filePath{s.run, s.path}, s)
 }

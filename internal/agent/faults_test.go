@@ -95,6 +95,71 @@ func TestADeviceThatGotAnotherNumberDoublesNothing(t *testing.T) {
 	f.store.await(t, "1", "2", "3", "4", "5")
 }
 
+func TestTheStreamOfAnInodeThatWasUsedAgainIsNotTakenForTheFile(t *testing.T) {
+	f := newFixture(t)
+	f.append("a.log", "1", "2")
+	f.start()
+	f.store.await(t, "1", "2")
+	f.stop()
+	st, err := state.Open(f.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	streams, _, err := st.Load()
+	if err != nil || len(streams) != 1 {
+		t.Fatal(streams, err)
+	}
+	if streams[0].Birth == 0 {
+		t.Skip("the file system tells no time of birth")
+	}
+	first, last := streams[0], streams[0] // whatever the order in which they are loaded
+	first.ID, last.ID = delivery.StreamID{0}, delivery.StreamID{255}
+	first.Birth, last.Birth = first.Birth-1, last.Birth-2
+	first.Head, last.Head = 1, 2
+	if err := st.Commit(state.Change{Put: []state.Stream{first, last}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.append("a.log", "3")
+	f.start()
+	f.store.await(t, "1", "2", "3")
+	f.append("a.log", "4")
+	f.store.await(t, "1", "2", "3", "4")
+}
+
+func TestATruncationDuringAnOutageSurvivesARestart(t *testing.T) {
+	f := newFixture(t)
+	f.append("a.log", "first")
+	a := f.start()
+	f.store.await(t, "first")
+	f.store.change(func() { f.store.down = true })
+	f.append("a.log", "lost")
+	until(t, "the line is read", func() bool { return a.Summary().ReadBytes == 6+5 })
+	if err := os.Truncate(f.path("a.log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	f.append("a.log", "second 1")
+	until(t, "the truncation is seen", func() bool { return a.Summary().Files == 2 })
+	until(t, "the new line is read", func() bool { return a.Summary().ReadBytes == 6+5+9 })
+	f.stop()
+	f.store.down = false
+	for i := 2; i < 5; i++ {
+		f.append("a.log", fmt.Sprint("second ", i))
+		want := []string{"first"}
+		for k := 1; k <= i; k++ {
+			want = append(want, fmt.Sprint("second ", k))
+		}
+		a = f.start()
+		f.store.await(t, want...)
+		if i == 2 {
+			until(t, "the loss is counted", func() bool { return a.Summary().LostBytes == 5 })
+		}
+		f.stop()
+	}
+}
+
 func TestWhatWasReadOfATruncatedFileIsGivenUpAloudIfItCannotBeSentAgain(t *testing.T) {
 	f := newFixture(t)
 	f.append("a.log", "first")

@@ -3,31 +3,23 @@ package agent
 import (
 	"slices"
 	"sync"
-
-	"logtail/internal/agent/read"
-	"logtail/internal/agent/state"
 )
 
-// files knows which stream a file is, by its identity, and which stream is at
-// a path. It calls nothing while it is locked.
+// files knows the streams of a file, by its inode number, and which stream is
+// at a path. It calls nothing while it is locked.
 type files struct {
-	mu     sync.Mutex
-	byID   map[fileID]*stream
-	byPath map[filePath]*stream
-	// byInode has the streams of an inode number on whatever device: device
-	// numbers change with a reboot or a mount.
+	mu sync.Mutex
+	// byInode has the streams of an inode number, whatever the device, whose
+	// number changes with a reboot or a mount. There are several where an inode is
+	// used again, or where two devices have files of one number.
 	byInode map[inode][]*stream
+	byPath  map[filePath]*stream
 	all     map[*stream]struct{} // also those whose file is gone or was truncated
 }
 
-type fileID struct {
-	run        *pipelineRun
-	dev, inode uint64
-}
-
 type inode struct {
-	run   *pipelineRun
-	inode uint64
+	run    *pipelineRun
+	number uint64
 }
 
 type filePath struct {
@@ -36,16 +28,15 @@ type filePath struct {
 }
 
 func newFiles() *files {
-	return &files{byID: map[fileID]*stream{}, byPath: map[filePath]*stream{}, byInode: map[inode][]*stream{}, all: map[*stream]struct{}{}}
+	return &files{byInode: map[inode][]*stream{}, byPath: map[filePath]*stream{}, all: map[*stream]struct{}{}}
 }
 
-// put notes that s is the file id and is at path; path is "" if that is not known.
-func (x *files) put(s *stream, id read.Identity, path string) {
+// put notes that s is the file of an inode and is at path; path is "" if that is not known.
+func (x *files) put(s *stream, number uint64, path string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.all[s] = struct{}{}
-	x.byID[fileID{s.run, id.Dev, id.Inode}] = s
-	if k := (inode{s.run, id.Inode}); !slices.Contains(x.byInode[k], s) {
+	if k := (inode{s.run, number}); !slices.Contains(x.byInode[k], s) {
 		x.byInode[k] = append(x.byInode[k], s)
 	}
 	if path != "" {
@@ -53,28 +44,18 @@ func (x *files) put(s *stream, id read.Identity, path string) {
 	}
 }
 
-// is returns the stream of a file.
-func (x *files) is(run *pipelineRun, id read.Identity) *stream {
+// keep notes a stream that no file belongs to any more.
+func (x *files) keep(s *stream) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.byID[fileID{run, id.Dev, id.Inode}]
+	x.all[s] = struct{}{}
 }
 
-// numbered returns the streams of an inode number, on whatever device.
+// numbered returns the streams of an inode number, whatever the device.
 func (x *files) numbered(run *pipelineRun, number uint64) []*stream {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return slices.Clone(x.byInode[inode{run, number}])
-}
-
-// renumber notes that the device of s has another number now.
-func (x *files) renumber(s *stream, was, is uint64, number uint64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if k := (fileID{s.run, was, number}); x.byID[k] == s {
-		delete(x.byID, k)
-	}
-	x.byID[fileID{s.run, is, number}] = s
 }
 
 // at returns the stream whose file is at path.
@@ -93,15 +74,12 @@ func (x *files) leave(s *stream, path string) {
 	}
 }
 
-// drop forgets s.
-func (x *files) drop(s *stream, rec *state.Stream, path string) {
+// drop notes that no file belongs to s any more.
+func (x *files) drop(s *stream, number uint64, path string) {
 	x.leave(s, path)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if k := (fileID{s.run, rec.Dev, rec.Inode}); x.byID[k] == s {
-		delete(x.byID, k)
-	}
-	k := inode{s.run, rec.Inode}
+	k := inode{s.run, number}
 	if rest := slices.DeleteFunc(x.byInode[k], func(o *stream) bool { return o == s }); len(rest) > 0 {
 		x.byInode[k] = rest
 	} else {

@@ -99,7 +99,7 @@ func (a *Agent) newRun(p *pipeline.Pipeline, slots chan struct{}, limit []*rate.
 func (a *Agent) newFlusher(f *pipeline.Flusher, slots chan struct{}, limit []*rate.Limiter) (flusher, error) {
 	fl := flusher{name: f.Name}
 	key := destKey{kind: f.Type}
-	opt := send.Options{Bytes: DefaultBudget / int64(max(len(a.opt.Pipelines), 1)), Slots: slots, Log: a.log, Now: a.now}
+	opt := send.Options{Bytes: DefaultBudget / int64(max(len(a.opt.Pipelines), 1)), RetryWait: a.opt.RetryWait, Slots: slots, Log: a.log, Now: a.now}
 	opt.Bytes = max(opt.Bytes, 2<<20)
 	var tr send.Transport
 	var err error

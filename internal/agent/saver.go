@@ -164,7 +164,7 @@ func (s *stream) stored() {
 	}
 	s.mu.Unlock()
 	if path != "" {
-		s.a.again.add(filePath{s.run, path})
+		s.a.again.add(filePath{s.run, path}, nil)
 	}
 	if !pending {
 		s.attach(false) // its id is new, so no destination knows its lanes

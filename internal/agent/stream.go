@@ -234,17 +234,28 @@ func (s *stream) stopped() bool {
 	return true
 }
 
-// Holds says whether the file has the tail hash before end.
+// freeze ends reading, as the file was truncated or deleted. It is stored no later
+// than the stream that follows for the path, so that after a restart the two
+// are not taken for each other.
+func (s *stream) freeze(why delivery.Reason) {
+	s.frozen, s.lost = true, why
+	s.rec.Ended, s.rec.High = why, s.high
+	s.a.saver.dirty(s)
+}
+
+// Holds says whether the file has the tail hash before end. Where there is no
+// file to compare with, nothing can be skipped either, and the destination is
+// believed.
 func (s *stream) Holds(end, hash uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if hash == 0 || end == 0 {
+	if hash == 0 || end == 0 || s.frozen {
 		return true
 	}
 	f := s.f
 	if f == nil {
 		if f = s.confirmed(); f == nil {
-			return false
+			return true
 		}
 		defer f.Close()
 	}
@@ -332,7 +343,7 @@ func (s *stream) end(forget bool) {
 		s.f = nil
 	}
 	s.group.Release(nil)
-	s.a.files.drop(s, &s.rec, s.path)
+	s.a.files.drop(s, s.rec.Inode, s.path)
 	s.a.files.end(s)
 	if forget {
 		s.forgot = true

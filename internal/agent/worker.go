@@ -405,7 +405,7 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 	case !s.run.input.Once && now.Sub(s.missing) < goneGrace:
 		w.a.queue.at(s, s.missing.Add(goneGrace))
 	default:
-		s.frozen, s.lost = true, delivery.ReasonDeleted
+		s.freeze(delivery.ReasonDeleted)
 	}
 }
 

@@ -409,6 +409,7 @@ func (m *Monitor) look(f *file, written bool) {
 		}
 		m.leave(f)
 		m.place(f)
+		m.emit(f, Gone) // joined by Found: also if nobody takes both before it is gone too
 		m.emit(f, Found)
 	case written || st.size != f.size || st.mtime != f.mtime:
 		f.size, f.mtime, f.last = st.size, st.mtime, m.clock

@@ -118,16 +118,20 @@ func AlignTail(f io.ReaderAt, off uint64) (start, hash uint64, err error) {
 // Search looks for the known file in the folder where it was last seen, and
 // depth levels below it, as it has gone from its path, and returns it opened
 // with its new path. At most searchLimit entries are looked at. It is
-// os.ErrNotExist if the file is not there.
+// os.ErrNotExist if the file is not there, and ErrTruncated if it is, by its
+// time of birth, but with other content.
 func Search(k *Known, lastPath string, depth int) (*os.File, string, error) {
-	left := searchLimit
-	if f, path := search(k, filepath.Dir(lastPath), depth, &left); f != nil {
+	left, truncated := searchLimit, false
+	if f, path := search(k, filepath.Dir(lastPath), depth, &left, &truncated); f != nil {
 		return f, path, nil
+	}
+	if truncated {
+		return nil, "", ErrTruncated
 	}
 	return nil, "", fmt.Errorf("%s: %w", lastPath, os.ErrNotExist)
 }
 
-func search(k *Known, dir string, depth int, left *int) (*os.File, string) {
+func search(k *Known, dir string, depth int, left *int, truncated *bool) (*os.File, string) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, ""
@@ -154,13 +158,17 @@ func search(k *Known, dir string, depth int, left *int) (*os.File, string) {
 		if err != nil {
 			continue
 		}
-		if Decide(k, &facts) == Same {
+		switch Decide(k, &facts) {
+		case Same:
 			return f, path
+		case Truncated:
+			*truncated = *truncated || k.Birth != 0 && k.Birth == facts.Birth && k.Dev == facts.Dev
+		case Other:
 		}
 		f.Close()
 	}
 	for _, b := range below {
-		if f, path := search(k, b, depth-1, left); f != nil {
+		if f, path := search(k, b, depth-1, left, truncated); f != nil {
 			return f, path
 		}
 	}

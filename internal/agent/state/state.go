@@ -53,6 +53,10 @@ type Stream struct {
 	// Base is where collection started (not 0 after a first contact with a large file).
 	Base     uint64 `json:"base,omitempty"`
 	BaseHash uint64 `json:"bhash,omitempty"` // delivery.TailHash before Base
+	// Ended says why nothing more is read: the file was truncated or deleted.
+	// [checkpoint, High) of a lane was read and cannot be read again.
+	Ended delivery.Reason `json:"ended,omitempty"`
+	High  uint64          `json:"high,omitempty"`
 	// Seen is when the file was last seen to change, in unix seconds.
 	Seen  int64                          `json:"seen"`
 	Lanes map[string]delivery.Checkpoint `json:"lanes,omitempty"` // by the flusher's name
