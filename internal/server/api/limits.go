@@ -12,6 +12,7 @@ type Limits struct {
 	BodyBytes     int64         // of a write, as sent; DefaultBodyBytes
 	JSONBytes     int64         // of any other request; DefaultJSONBytes
 	GroupBytes    int           // of a log group before compression; DefaultGroupBytes
+	PageBytes     int           // of the rows of one reply to a search; DefaultPageBytes
 	InFlightBytes int64         // of all bodies and large replies in memory; DefaultInFlightBytes
 	Decoders      int           // log groups decoded at a time; processors + 2
 	Queries       int           // queries running at a time; 2 * processors
@@ -28,6 +29,9 @@ const (
 	DefaultJSONBytes = 1 << 20
 	// DefaultGroupBytes is what SLS takes as one log group, before compression.
 	DefaultGroupBytes = 10 << 20
+	// DefaultPageBytes fits 100 logs of 300 KB; as JSON, a reply may have several
+	// times as much.
+	DefaultPageBytes = 32 << 20
 	// DefaultInFlightBytes is a quarter of a small server's memory.
 	DefaultInFlightBytes = 256 << 20
 	// DefaultQueueTime stays below the 15 s after which agents give up.
@@ -44,6 +48,7 @@ func (l *Limits) setDefaults() {
 	setDefault(&l.BodyBytes, DefaultBodyBytes)
 	setDefault(&l.JSONBytes, DefaultJSONBytes)
 	setDefault(&l.GroupBytes, DefaultGroupBytes)
+	setDefault(&l.PageBytes, DefaultPageBytes)
 	setDefault(&l.InFlightBytes, DefaultInFlightBytes)
 	setDefault(&l.Decoders, runtime.GOMAXPROCS(0)+2)
 	setDefault(&l.Queries, 2*runtime.GOMAXPROCS(0))

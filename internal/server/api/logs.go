@@ -20,6 +20,10 @@ import (
 // maxLines is the most rows of one reply to a search, as in SLS.
 const maxLines = 100
 
+// maxQueryInfo bounds a header that lists all keys of the rows: beyond it HTTP
+// clients refuse the reply, so it is left out.
+const maxQueryInfo = 32 << 10
+
 // maxOffset bounds how far a search pages: the engine has to hold the place of
 // every row before the page, some 50 bytes each.
 const maxOffset = 1_000_000
@@ -164,7 +168,9 @@ func (h *Handler) getLogsOldForm(rq *request) error {
 	}
 	setProgress(rq, meta.Progress, meta.Count)
 	head := rq.w.Header()
-	head.Set("x-log-query-info", asciiJSON(info))
+	if len(info) <= maxQueryInfo {
+		head.Set("x-log-query-info", asciiJSON(info))
+	}
 	head.Set("x-log-processed-rows", strconv.FormatInt(meta.ProcessedRows, 10))
 	head.Set("x-log-elapsed-millisecond", strconv.FormatInt(meta.ElapsedMillisecond, 10))
 	head.Set("x-log-has-sql", "false")
@@ -220,10 +226,14 @@ func (h *Handler) search(rq *request, in logsInput) ([]index.Row, *sls.GetLogsMe
 	took, err := h.runQuery(rq.ctx(), func(ctx context.Context) (err error) {
 		res, err = h.Index.Search(ctx, s.l.ID, index.SearchRequest{
 			From: s.from, To: s.to, Topic: s.topic, Where: s.where,
-			Offset: int(in.Offset), Limit: int(in.Line), Reverse: bool(in.Reverse),
+			Offset: int(in.Offset), Limit: int(in.Line), Reverse: bool(in.Reverse), MaxBytes: h.Limits.PageBytes,
 		})
 		return err
 	})
+	if errors.Is(err, index.ErrTooLarge) {
+		return nil, nil, sls.NewError(sls.CodeInvalidLine, "these %d logs have more than %d bytes together, which is too much for one reply; ask for fewer with line",
+			in.Line, h.Limits.PageBytes)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -473,3 +473,46 @@ func TestDamagedRecordIsAnEmptyGroup(t *testing.T) {
 		}
 	}
 }
+
+// TestPageOfHugeLogsIsRefused with what to do about it: a hundred logs of 10 MB
+// would take gigabytes.
+func TestPageOfHugeLogsIsRefused(t *testing.T) {
+	s := newService(t, func(c *api.Config) { c.Limits.PageBytes = 1000 })
+	u, ctx := s.withStore("proj", "store", 1), context.Background()
+	for range 3 {
+		u.put("proj", "/logstores/store", group(100, strings.Repeat("x", 2000)), sls.CompressLZ4)
+	}
+	s.indexAll("proj", "store")
+	_, err := u.GetLogs(ctx, "proj", "store", sls.GetLogsRequest{From: 1, To: 200})
+	wantCode(t, err, sls.CodeInvalidLine)
+	if err == nil || !strings.Contains(err.Error(), "fewer with line") {
+		t.Errorf("got %v", err)
+	}
+	for offset := range int64(3) { // one by one they come
+		reply, err := u.GetLogs(ctx, "proj", "store", sls.GetLogsRequest{From: 1, To: 200, Line: 1, Offset: offset})
+		must(t, err)
+		if len(reply.Logs) != 1 || len(reply.Logs[0]["content"]) != 2000 {
+			t.Errorf("offset %d: %d logs", offset, len(reply.Logs))
+		}
+	}
+}
+
+// TestManyKeysInTheOldForm: the header that lists them must not grow beyond what
+// HTTP clients take.
+func TestManyKeysInTheOldForm(t *testing.T) {
+	s := newService(t)
+	u := s.withStore("proj", "store", 1)
+	l := sls.Log{Sec: 50, Nsec: -1}
+	for i := range 9000 {
+		l.Contents = append(l.Contents, sls.Content{Key: fmt.Appendf(nil, "a-rather-long-key-of-a-log-%d", i), Value: []byte("v")})
+	}
+	raw := (&sls.LogGroup{Logs: []sls.Log{l}}).AppendTo(nil)
+	if r := u.put("proj", "/logstores/store", raw, sls.CompressLZ4); r.status != 200 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+	s.indexAll("proj", "store")
+	r := u.do("GET", "proj", "/logstores/store?type=log&from=1&to=100", nil, nil)
+	if r.status != 200 || len(r.head.Get("x-log-query-info")) > 64<<10 || !bytes.Contains(r.body, []byte("key-of-a-log-8999")) {
+		t.Errorf("got %d, a header of %d bytes, a body of %d", r.status, len(r.head.Get("x-log-query-info")), len(r.body))
+	}
+}

@@ -8,10 +8,14 @@ package index
 
 import (
 	"context"
+	"errors"
 
 	"logtail/internal/server/query"
 	"logtail/internal/server/shardlog"
 )
+
+// ErrTooLarge: the rows of a page have more bytes than the search allows.
+var ErrTooLarge = errors.New("index: the rows are too large for one page")
 
 // Index follows shards and answers searches. Implementations are safe for
 // concurrent use, but Apply is called by one goroutine per shard.
@@ -47,6 +51,9 @@ type SearchRequest struct {
 	Offset   int
 	Limit    int
 	Reverse  bool // newest first
+	// MaxBytes bounds the memory of a page (Row.Size): a page of more is
+	// ErrTooLarge, unless it is a single row. 0 = no bound.
+	MaxBytes int
 }
 
 // SearchResult is a page of rows.
@@ -67,6 +74,15 @@ type Row struct {
 	Topic  string
 	Source string
 	Fields []Field
+}
+
+// Size is how many bytes the texts of the row have.
+func (r *Row) Size() int {
+	n := len(r.Topic) + len(r.Source)
+	for i := range r.Fields {
+		n += len(r.Fields[i].Key) + len(r.Fields[i].Value)
+	}
+	return n
 }
 
 // Field is one key and value.

@@ -157,6 +157,13 @@ func (x *Index) Search(ctx context.Context, store string, req index.SearchReques
 	}
 	rows = rows[min(req.Offset, len(rows)):]
 	res.Rows = rows[:min(req.Limit, len(rows))]
+	size := 0
+	for i := range res.Rows {
+		size += res.Rows[i].Size()
+	}
+	if req.MaxBytes > 0 && size > req.MaxBytes && len(res.Rows) > 1 {
+		return index.SearchResult{}, index.ErrTooLarge
+	}
 	return res, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sort"
 
@@ -108,6 +109,15 @@ type search struct {
 
 	processed  int64
 	incomplete bool
+	room       int // bytes that the rows of the page may still have
+}
+
+// fetched takes the room of a row that was fetched.
+func (s *search) fetched(r *index.Row) error {
+	if s.room -= r.Size(); s.room < 0 {
+		return index.ErrTooLarge
+	}
+	return nil
 }
 
 // newSearch takes the snapshot. done has to be called.
@@ -220,6 +230,10 @@ func (x *Index) Search(ctx context.Context, name string, req index.SearchRequest
 	slices.SortFunc(t.hits, func(a, b hit) int { return t.order(&a, &b) })
 	res := index.SearchResult{}
 	if offset < len(t.hits) {
+		s.room = req.MaxBytes
+		if s.room <= 0 || len(t.hits)-offset == 1 {
+			s.room = math.MaxInt
+		}
 		if res.Rows, err = s.fetchAll(t.hits[offset:]); err != nil {
 			return index.SearchResult{}, err
 		}
@@ -398,6 +412,9 @@ func (s *search) fetchAll(hits []hit) ([]index.Row, error) {
 		if src.table != nil {
 			for _, i := range byPlace[:n] {
 				rows[i] = src.table.row(src.shard.key.Shard, int(hits[i].group), int(hits[i].at))
+				if err := s.fetched(&rows[i]); err != nil {
+					return nil, err
+				}
 			}
 		} else if err := s.fetchGroup(src, int(first.group), hits, byPlace[:n], rows); err != nil {
 			if err := s.failed(src, err); err != nil {
@@ -437,6 +454,9 @@ func (s *search) fetchGroup(src *source, group int, hits []hit, which []int, row
 		}
 		for k, fd := range f.fields {
 			rows[i].Fields[k] = index.Field{Key: string(fd.key), Value: string(fd.value)}
+		}
+		if err := s.fetched(&rows[i]); err != nil {
+			return err
 		}
 	}
 	return nil

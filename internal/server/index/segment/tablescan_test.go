@@ -1,11 +1,15 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"logtail/internal/server/index"
+	"logtail/internal/server/index/indextest"
 	"logtail/internal/server/query"
+	"logtail/internal/server/shardlog"
 	"logtail/internal/sls"
 )
 
@@ -37,5 +41,29 @@ func TestManyShapesAndConditions(t *testing.T) {
 	}
 	if n := len(m.places) * rows; n > maxPlaces {
 		t.Errorf("room for %d places is held, at most %d should be", n, maxPlaces)
+	}
+}
+
+// TestPagesAreBounded in memory and on disk, but for a single row.
+func TestPagesAreBounded(t *testing.T) {
+	lg := &sls.LogGroup{}
+	for i := range 8 {
+		lg.Logs = append(lg.Logs, sls.Log{Sec: uint32(i), Nsec: -1, Contents: []sls.Content{pair("big", strings.Repeat("x", 1000))}})
+	}
+	for name, x := range map[string]*Index{"sealed": sealed(t, Options{}, lg), "memory": openTest(t, t.TempDir(), Options{})} {
+		if name == "memory" {
+			rec := indextest.Encode(lg, sls.CompressZstd)
+			rec.Seq = 1
+			mustApply(t, x, []shardlog.Record{rec})
+		}
+		for _, c := range []struct {
+			limit, bytes int
+			tooLarge     bool
+		}{{8, 0, false}, {8, 8024, false}, {8, 8023, true}, {2, 1500, true}, {1, 10, false}} {
+			res, err := x.Search(testCtx, testKey.Store, index.SearchRequest{From: 0, To: 100, Where: query.All{}, Limit: c.limit, MaxBytes: c.bytes})
+			if c.tooLarge != errors.Is(err, index.ErrTooLarge) || err == nil && len(res.Rows) != c.limit {
+				t.Errorf("%s: %d rows of %d bytes at most: %d rows, %v", name, c.limit, c.bytes, len(res.Rows), err)
+			}
+		}
 	}
 }
