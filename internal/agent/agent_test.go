@@ -180,6 +180,8 @@ type fixture struct {
 	input pipeline.InputFile
 	also  []pipeline.Flusher
 	stop  func()
+	// service makes the transports; nil: all lead to store.
+	service func(destKey) send.Transport
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -207,7 +209,12 @@ func (f *fixture) start() *Agent {
 	a, err := newAgent(Options{
 		Data: f.data, Pipelines: []*pipeline.Pipeline{f.pipeline()}, Once: f.input.Once, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		DirInterval: 50 * time.Millisecond, FileInterval: 50 * time.Millisecond,
-	}, func(destKey, string) (send.Transport, error) { return f.store, nil })
+	}, func(k destKey, _ string) (send.Transport, error) {
+		if f.service != nil {
+			return f.service(k), nil
+		}
+		return f.store, nil
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}

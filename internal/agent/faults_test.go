@@ -5,9 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"logtail/internal/agent/send"
 	"logtail/internal/agent/state"
 	"logtail/internal/delivery"
 	"logtail/internal/pipeline"
@@ -324,4 +326,25 @@ func TestALogstoreThatIsMadeAgainUnderARunningAgentGetsEveryLaterLineOnce(t *tes
 		later = append(later, lines...)
 		f.store.await(t, append(later, "before")...)
 	}
+}
+
+func TestTwoDestinationsOfManyFilesGetTheSame(t *testing.T) {
+	f := newFixture(t)
+	stores := map[string]*logstore{"ls": f.store, "second": newLogstore()}
+	second := f.pipeline().Flushers[0]
+	sls := *second.SLS
+	sls.Logstore, second.SLS, second.Name = "second", &sls, "second"
+	f.also = append(f.also, second)
+	f.service = func(k destKey) send.Transport { return stores[k.logstore] }
+	f.start()
+	var want []string
+	for round := range 20 {
+		for file := range 50 {
+			lines := numbered(fmt.Sprintf("%d %d %s", round, file, strings.Repeat("x", file)), 0, 5)
+			f.append(fmt.Sprintf("%d.log", file), lines...)
+			want = append(want, lines...)
+		}
+	}
+	stores["ls"].await(t, want...)
+	stores["second"].await(t, want...)
 }

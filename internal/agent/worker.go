@@ -343,7 +343,14 @@ func (w *worker) seal(s *stream, end delivery.Point) {
 	encoded, ends := s.group.Seal(s.trailer)
 	s.lastSeal = w.a.now()
 	ends = bytes.Clone(ends)
+	// The worker holds a reference of its own, as a lane may be done with a buffer
+	// before the next one has got it.
 	var packed [4]*send.Buffer
+	defer func() {
+		for _, b := range packed {
+			b.Release()
+		}
+	}()
 	for i, l := range s.lanes {
 		if s.given[i].End >= end.End {
 			continue
@@ -354,11 +361,12 @@ func (w *worker) seal(s *stream, end delivery.Point) {
 		}
 		if logs == 0 {
 			p.Range.Flags |= delivery.Empty
-		} else if b := packed[p.Compress]; b != nil {
-			p.Buf = b.Share()
 		} else {
-			p.Buf = w.pack(encoded, &p.Compress)
-			packed[p.Compress] = p.Buf
+			if packed[p.Compress] == nil {
+				b := w.pack(encoded, &p.Compress)
+				packed[p.Compress] = b
+			}
+			p.Buf = packed[p.Compress].Share()
 		}
 		s.given[i] = end
 		l.Put(p)
