@@ -11,5 +11,5 @@ func connLimit() int {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
 		return mostConns
 	}
-	return int(max(min(uint64(files.Cur)/2, mostConns), 16))
+	return int(max(min(files.Cur/2, mostConns), 16))
 }

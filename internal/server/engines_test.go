@@ -163,6 +163,69 @@ func TestPutPullQueryRestartQuery(t *testing.T) {
 	}
 }
 
+// TestFlippedBitCostsOneRecord: all others can be pulled and, also with an index
+// that is made anew, searched; what is written later too.
+func TestFlippedBitCostsOneRecord(t *testing.T) {
+	lost := new(logLines)
+	o := Options{Data: t.TempDir(), InsecureHTTP: true, Logger: slog.New(slog.NewTextHandler(lost, nil))}
+	s := started(t, o)
+	ctx := context.Background()
+	if err := s.Ensure(ctx, testProject, testLogstore); err != nil {
+		t.Fatal(err)
+	}
+	c := clientOf(t, s.Credentials())
+	const n = 20
+	put := func(i int) {
+		t.Helper()
+		if err := c.PutLogGroup(ctx, testProject, testLogstore, lines(uint32(1000+i), value(i)), sls.CompressNone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range n {
+		put(i)
+	}
+	if err := s.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(filepath.Join(o.Data, "shardlog", "*", "*", "*.wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped := 0
+	for _, name := range segments {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(b, []byte(value(7))); at >= 0 {
+			b[at] ^= 1
+			flipped++
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(o.Data, "index")); err != nil || flipped != 1 {
+		t.Fatalf("%d records were damaged, %v", flipped, err)
+	}
+	for round := range 2 {
+		s = started(t, o)
+		c = clientOf(t, s.Credentials())
+		put(n + round)
+		for what, got := range map[string]map[string]int{"pull": pulled(t, c), "search": found(t, c, "*", n+round)} {
+			if len(got) != n+round || got[value(7)] != 0 || got[value(n+round)] != 1 {
+				t.Errorf("round %d: %s: got %v", round, what, got)
+			}
+		}
+		if err := s.Shutdown(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := lost.count("cannot be searched or pulled any more"); got != 1 {
+		t.Errorf("the loss was told of %d times by the indexer", got)
+	}
+}
+
 // TestDamagedDataIsALine: not a stack trace, and everything is closed again.
 func TestDamagedDataIsALine(t *testing.T) {
 	o := Options{Data: t.TempDir(), InsecureHTTP: true, Listen: "127.0.0.1:0", Logger: quiet()}

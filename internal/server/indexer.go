@@ -245,8 +245,7 @@ func (x *indexers) step(ctx context.Context, p *place) error {
 		// It will not get better, and what follows it must not wait for it.
 		x.logger.Error("a record of the shard log is damaged; its logs cannot be searched or pulled any more",
 			"logstore", p.name, "store", p.key.Store, "shard", p.key.Shard, "sequence", p.next, "error", err)
-		p.next++
-		return nil
+		recs, err = []shardlog.Record{{Seq: p.next}}, nil // nothing in its place
 	}
 	if err != nil {
 		return fmt.Errorf("read from record %d: %w", p.next, err)

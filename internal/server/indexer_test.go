@@ -50,6 +50,12 @@ func (l *logLines) has(s string) bool {
 	return strings.Contains(l.b.String(), s)
 }
 
+func (l *logLines) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), s)
+}
+
 type indexerTest struct {
 	*testing.T
 	catalog *servertest.Catalog

@@ -14,7 +14,8 @@ import (
 	"logtail/internal/server/shardlog"
 )
 
-// ErrTooLarge: the rows of a page have more bytes than the search allows.
+// ErrTooLarge says that the rows of a page have more bytes than the search
+// allows.
 var ErrTooLarge = errors.New("index: the rows are too large for one page")
 
 // Index follows shards and answers searches. Implementations are safe for
