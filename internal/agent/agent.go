@@ -23,6 +23,7 @@ import (
 
 	"logtail/internal/agent/alarm"
 	"logtail/internal/agent/monitor"
+	"logtail/internal/agent/read"
 	"logtail/internal/agent/send"
 	"logtail/internal/agent/state"
 	"logtail/internal/pipeline"
@@ -82,6 +83,10 @@ type Agent struct {
 	order  []*send.Dest // the same, as they were made
 	stats  Stats
 	open   atomic.Int64 // memory of all open groups, in bytes
+	// handles counts the open log files. Above maxHandles, one is closed as soon
+	// as it has been read to its end.
+	handles    atomic.Int64
+	maxHandles int64
 
 	// service makes the transport to a logstore.
 	service func(k destKey, region string) (send.Transport, error)
@@ -111,7 +116,7 @@ func newAgent(o Options, service func(k destKey, region string) (send.Transport,
 	}
 	a := &Agent{
 		opt: o, now: o.Now, log: o.Log, queue: newSchedule(), files: newFiles(), again: again{wake: make(chan struct{}, 1)},
-		runs: map[string]*pipelineRun{}, dests: map[destKey]*send.Dest{}, finish: func() {},
+		runs: map[string]*pipelineRun{}, dests: map[destKey]*send.Dest{}, finish: func() {}, maxHandles: read.MaxOpen(),
 	}
 	if a.service = service; service == nil {
 		a.service = a.logstore

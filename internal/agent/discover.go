@@ -343,10 +343,7 @@ func (s *stream) renumber(path string, id read.Identity, size, mtime int64) bool
 		}
 	}
 	s.rec.Dev = id.Dev
-	if s.f != nil { // it belongs to what was mounted before
-		s.f.Close()
-		s.f = nil
-	}
+	s.closeFile() // it belongs to what was mounted before
 	s.a.saver.dirty(s)
 	return true
 }
@@ -486,8 +483,18 @@ func (s *stream) openFile() bool {
 // use takes over an open file that was found to be the stream's.
 func (s *stream) use(f *os.File, id read.Identity) {
 	s.f, s.missing = f, time.Time{}
+	s.a.handles.Add(1)
 	if id.Inode != 0 {
 		s.rec.Dev = id.Dev // it may have another number after a reboot
+	}
+}
+
+// closeFile gives the file back, if it is open.
+func (s *stream) closeFile() {
+	if s.f != nil {
+		s.f.Close()
+		s.f = nil
+		s.a.handles.Add(-1)
 	}
 }
 
@@ -502,10 +509,7 @@ func (s *stream) truncated() {
 	s.a.alarms.Raise(alarm.LogTruncate, s.run.scope, 1,
 		fmt.Sprintf("%s was truncated or rewritten; it is read again from its beginning (known to be unread before: %d bytes)", s.path, unread), nil)
 	s.freeze(delivery.ReasonTruncated)
-	if s.f != nil {
-		s.f.Close()
-		s.f = nil
-	}
+	s.closeFile()
 	s.a.files.drop(s, s.rec.Inode, s.path)
 	s.a.again.add(filePath{s.run, s.path}, s)
 }

@@ -92,10 +92,20 @@ func (v *saver) run(ctx context.Context) {
 			v.save()
 			return
 		case <-v.wake:
+			if v.failed() { // all that waits is tried again once a second, not with each new file
+				continue
+			}
 		case <-t.C:
 		}
 		v.save()
 	}
+}
+
+// failed says whether the last commit failed.
+func (v *saver) failed() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.failing
 }
 
 // save commits what has changed. On an error everything is kept for the next

@@ -304,10 +304,7 @@ func (s *stream) known() *read.Known {
 func (s *stream) park() {
 	s.group.Release(nil)
 	s.account()
-	if s.f != nil {
-		s.f.Close()
-		s.f = nil
-	}
+	s.closeFile()
 	if s.run.input.Once {
 		s.end(false)
 		s.a.checkFinished()
@@ -338,10 +335,7 @@ func (s *stream) end(forget bool) {
 	for _, l := range s.lanes {
 		l.Close()
 	}
-	if s.f != nil {
-		s.f.Close()
-		s.f = nil
-	}
+	s.closeFile()
 	s.group.Release(nil)
 	s.a.files.drop(s, s.rec.Inode, s.path)
 	s.a.files.end(s)

@@ -145,8 +145,7 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 		return false
 	case err != nil:
 		w.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("cannot read %s: %v; it is tried again every %v", s.path, err, retryRead), nil)
-		s.f.Close()
-		s.f = nil
+		s.closeFile()
 		w.retry(s, now)
 		return false
 	}
@@ -299,9 +298,8 @@ func (w *worker) rest(s *stream, now time.Time) {
 	case unread && now.Sub(s.grew) < s.run.flushTimeout:
 		// An unterminated record: it is sent as it is when its time is over.
 		w.a.queue.at(s, s.grew.Add(s.run.flushTimeout))
-	case s.f != nil && now.Sub(s.grew) >= s.run.closeAfter:
-		s.f.Close()
-		s.f = nil
+	case s.f != nil && (now.Sub(s.grew) >= s.run.closeAfter || !s.gone && w.a.handles.Load() > w.a.maxHandles):
+		s.closeFile()
 		switch {
 		case s.sought: // it was only renamed
 			w.a.queue.at(s, now.Add(relook))

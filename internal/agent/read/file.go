@@ -15,6 +15,9 @@ import (
 // was renamed out of its pattern (checkpoint_find_max_file_count of Logtail).
 const searchLimit = 1000
 
+// maxOpen is how many log files may stay open on any system.
+const maxOpen = 10_000
+
 // Overlap is how many bytes before the offset every read begins: they are
 // compared with what stood there at the last read, so that a file that was
 // truncated and has already grown past the offset is not read on from the

@@ -1,0 +1,4 @@
+package read
+
+// MaxOpen is how many log files may stay open.
+func MaxOpen() int64 { return maxOpen }
