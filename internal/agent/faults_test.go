@@ -297,6 +297,11 @@ func TestAHistoryFileThatChangesBeforeItIsStoredIsCollected(t *testing.T) {
 	a := f.start()
 	until(t, "the first scan", func() bool { return a.runs["p"].complete.Load() })
 	s := f.at(a, "old.log")
+	until(t, "it is stored", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return !s.fresh
+	})
 	// As if its record could not be written for a while.
 	s.mu.Lock()
 	s.fresh = true

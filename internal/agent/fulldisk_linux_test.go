@@ -58,7 +58,7 @@ func TestAStateThatCannotBeWrittenHoldsUpNewFilesAndNothingElse(t *testing.T) {
 		free := fill(t, f.data)
 		// Enough new streams that the state has to grow.
 		var later []string
-		for i := range 500 {
+		for i := range 200 {
 			line := fmt.Sprintf("round %d file %d", round, i)
 			f.append(fmt.Sprintf("new-%d-%d.log", round, i), line)
 			later = append(later, line)

@@ -19,7 +19,7 @@ func inUse() uint64 {
 // TestManyFilesHoldLittleMemoryWhileTheDestinationIsAway: files must not hold
 // what they have read for as long as nobody takes it.
 func TestManyFilesHoldLittleMemoryWhileTheDestinationIsAway(t *testing.T) {
-	files, most := 20_000, uint64(150<<20)
+	files, most := 12_000, uint64(120<<20)
 	if testing.Short() {
 		files, most = 2_000, 90<<20
 	}
@@ -44,6 +44,9 @@ func TestManyFilesHoldLittleMemoryWhileTheDestinationIsAway(t *testing.T) {
 		return a.stats.Files.Load() == int64(files)+1 && a.queue.head == len(a.queue.queue)
 	}
 	until(t, "all files are known", parked)
+	if open := a.handles.Load(); open > a.maxHandles+int64(a.opt.Workers) {
+		t.Errorf("%d files are open, of at most %d", open, a.maxHandles)
+	}
 	if got := inUse() - before; got > most {
 		t.Errorf("%d MB for %d files of which %d MB are read", got>>20, files, a.Summary().ReadBytes>>20)
 	}

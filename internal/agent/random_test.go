@@ -75,10 +75,14 @@ func (l *life) begin() {
 	go func() { done <- a.Run(ctx) }()
 	l.agent, l.dead = a, dead
 	l.halt = func() {
-		if cancel(); l.agent != nil {
-			<-done
+		cancel()
+		if l.agent == nil {
+			return
 		}
 		l.agent = nil
+		if err := <-done; err != nil && !dead.Load() {
+			l.t.Errorf("the agent stopped with %v", err)
+		}
 	}
 }
 

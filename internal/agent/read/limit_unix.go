@@ -8,8 +8,8 @@ import "syscall"
 // process, which needs others for connections and its own data, and at most maxOpen.
 func MaxOpen() int64 {
 	var r syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil || uint64(r.Cur)/2 > maxOpen {
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil || r.Cur/2 > maxOpen {
 		return maxOpen
 	}
-	return int64(r.Cur / 2) //nolint:unconvert // its type differs between systems
+	return int64(r.Cur / 2)
 }
