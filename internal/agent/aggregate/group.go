@@ -33,10 +33,6 @@ func (l *Limits) AtMost(logs, bytes int, age time.Duration) {
 	}
 }
 
-// MaxGroup is the most encoded bytes of a group: what SLS takes in one
-// (10 MiB), less room for the tags.
-const MaxGroup = 10<<20 - 64<<10
-
 // Group is the open group of one stream. The zero value is closed.
 type Group struct {
 	Start  delivery.Point
