@@ -1,0 +1,36 @@
+#!/bin/bash
+# Everything that `make bench` measures, as Markdown on standard output; what it
+# is at goes to standard error. Called from anywhere, after `make build`.
+#
+#   BENCH_SHORT=1     a few minutes instead of about twelve, with rougher figures
+#   BENCH_ONLY=...    hotpath, steady or server alone
+#   BENCH_DISK=...    folder on a disk for the server's second run of writing;
+#                     "" for none. Default: TMPDIR or /tmp
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$PWD/${BIN:-bin/logtail}
+tools=$(mktemp -d)
+export BENCH_SCRATCH
+BENCH_SCRATCH=$(mktemp -d -p "$([[ -d /dev/shm ]] && echo /dev/shm || echo "${TMPDIR:-/tmp}")" logtail-bench-XXXXXX)
+disk=${BENCH_DISK-${TMPDIR:-/tmp}}
+[[ -z $disk ]] || disk=$(mktemp -d -p "$disk" logtail-bench-XXXXXX)
+trap 'rm -rf "$tools" "$BENCH_SCRATCH" ${disk:+"$disk"}' EXIT
+if [[ $(uname) != Linux ]]; then
+	echo "bench: the measurements read /proc and run on Linux only" >&2
+	exit 1
+fi
+
+hotpath=(-mb 512 -repeats 7) steady=(-seconds 60) server=(-rows 1000000)
+if [[ ${BENCH_SHORT:-} == 1 ]]; then
+	hotpath=(-mb 128 -repeats 5) steady=(-seconds 15 -idle 10) server=(-rows 250000 -repeats 1 -runs 20)
+fi
+server+=(-disk "$disk")
+
+go build -o "$tools" ./bench/...
+load() { cut -d' ' -f1 /proc/loadavg; }
+for program in hotpath steady server; do
+	if [[ -n ${BENCH_ONLY:-} && $BENCH_ONLY != "$program" ]]; then continue; fi
+	declare -n arguments=$program
+	printf '## %s\n\nLoad average before: %s.\n' "$program" "$(load)"
+	"$tools/$program" -bin "$bin" "${arguments[@]}"
+done
