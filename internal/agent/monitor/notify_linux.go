@@ -62,7 +62,7 @@ func (n *inotify) close() {
 }
 
 // read moves events from the kernel to the sink. After each round it rests, so
-// that a file that is written to all the time costs some 50 wake-ups a second
+// that a file that is written to all the time costs some 20 wake-ups a second
 // and not one per write; in the rest the kernel joins and queues.
 func (n *inotify) read() {
 	defer close(n.ended)
