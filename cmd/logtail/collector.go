@@ -55,7 +55,12 @@ func setKey(cmd *cobra.Command, o *agent.Options) error {
 	o.Credentials = sls.Credentials{AccessKeyID: os.Getenv(keyIDEnv), AccessKeySecret: os.Getenv(keySecretEnv)}
 	fromEnv := o.Credentials.AccessKeyID != "" && o.Credentials.AccessKeySecret != ""
 	named, _ := cmd.Flags().GetString("credentials")
+	server := ""
+	if f := cmd.Flags().Lookup("server"); f != nil {
+		server = f.Value.String()
+	}
 	if fromEnv && named == "" && os.Getenv(credentialsEnv) == "" {
+		o.Endpoint = server
 		return nil
 	}
 	path, err := findCredentials(named)
@@ -69,7 +74,9 @@ func setKey(cmd *cobra.Command, o *agent.Options) error {
 	if !fromEnv {
 		o.Credentials = sls.Credentials{AccessKeyID: c.AccessKeyID, AccessKeySecret: c.AccessKeySecret}
 	}
-	o.Endpoint = c.Endpoint
+	if o.Endpoint = c.Endpoint; server != "" {
+		o.Endpoint = server
+	}
 	o.TLS, err = c.tlsConfig()
 	return err
 }

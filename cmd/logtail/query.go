@@ -32,6 +32,10 @@ type queryOptions struct {
 	start, end     int64 // unix seconds, end exclusive
 }
 
+// settleSeconds is how old logs are when no more of their time arrive, as agents
+// hold them for 3 seconds at most. A query of many pages ends there.
+const settleSeconds = 4
+
 func newQuery() *cobra.Command {
 	o := queryOptions{now: time.Now, wait: sleep}
 	c := &cobra.Command{
@@ -105,6 +109,11 @@ func (o *queryOptions) check() error {
 	// The protocol's end is exclusive and in seconds: the second of --to belongs
 	// to what was asked for.
 	o.start, o.end = from.Unix(), to.Unix()+1
+	if settled := now.Unix() - settleSeconds; o.limit == 0 || o.limit > 10*queryPage {
+		// Logs that arrive while page follows page would shift the pages, and
+		// some logs be printed twice.
+		o.end = max(min(o.end, settled), o.start)
+	}
 	return nil
 }
 

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -41,8 +45,8 @@ func newServer() *cobra.Command {
 		Use:   "server",
 		Short: "Run the Log Service",
 		Long: `Run the Log Service until Ctrl-C. It speaks HTTPS, with a certificate that it
-makes itself unless one is given. The first start makes an administrator's key
-and writes it to DATA/credentials.json.`,
+makes itself unless one is given. The first start makes an administrator's key,
+writes it to DATA/credentials.json, and makes the project and logstore "default".`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
@@ -58,11 +62,21 @@ and writes it to DATA/credentials.json.`,
 			if o.Logger, err = newLogger(cmd, slog.LevelInfo); err != nil {
 				return err
 			}
+			_, err = os.Stat(filepath.Join(o.Data, server.CredentialsFile))
+			first := errors.Is(err, fs.ErrNotExist)
 			s, err := server.New(o)
 			if err != nil {
 				return err
 			}
-			if err := s.Run(cmd.Context()); err != nil {
+			if err := s.Start(cmd.Context()); err != nil {
+				return fmt.Errorf("the service stopped: %w", err)
+			}
+			if first { // so that the first agent has somewhere to send to
+				if err := s.Ensure(cmd.Context(), upProject, upLogstore); err != nil {
+					return errors.Join(err, s.Shutdown(cmd.Context()))
+				}
+			}
+			if err := s.Wait(cmd.Context()); err != nil {
 				return fmt.Errorf("the service stopped: %w", err)
 			}
 			return nil

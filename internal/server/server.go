@@ -225,6 +225,11 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.Start(ctx); err != nil {
 		return err
 	}
+	return s.Wait(ctx)
+}
+
+// Wait serves until ctx ends or serving fails, and shuts down. Start comes before it.
+func (s *Server) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return s.Shutdown(context.Background())

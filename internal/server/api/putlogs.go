@@ -339,7 +339,7 @@ func (w *write) reply() error {
 		}
 		failed++
 		e := answerOf(err)
-		if e.Status >= 500 {
+		if e.Status >= 500 && failed == 1 { // one line a request: the others failed with it
 			w.h.Logger.Error("a package was not stored", "request", w.rq.w.Header().Get(sls.HeaderRequestID),
 				"logstore", w.l.Name, "project", w.l.Project, "shard", w.shards[i], "code", e.Code, "error", err)
 		}
