@@ -27,6 +27,7 @@ fi
 server+=(-disk "$disk")
 
 go build -o "$tools" ./bench/...
+printf 'Commit %s.\n\n' "$(git describe --always --dirty 2>/dev/null || echo unknown)"
 load() { cut -d' ' -f1 /proc/loadavg; }
 for program in hotpath steady server; do
 	if [[ -n ${BENCH_ONLY:-} && $BENCH_ONLY != "$program" ]]; then continue; fi

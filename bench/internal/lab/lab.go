@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
+	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -87,7 +87,7 @@ func Verdict(ok bool) string {
 	return "**missed**"
 }
 
-// Machine describes the machine and the program in one line.
+// Machine describes the machine and the Go version in one line.
 func Machine() string {
 	model, cores := "unknown processor", 0
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -105,23 +105,5 @@ func Machine() string {
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		kernel = strings.TrimSpace(string(b))
 	}
-	return fmt.Sprintf("%d cores of %s, Linux %s, %s", cores, model, kernel, version())
-}
-
-// version is the Go version and, if known, the commit of this program.
-func version() string {
-	bi, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown build"
-	}
-	s := bi.GoVersion
-	for _, x := range bi.Settings {
-		switch {
-		case x.Key == "vcs.revision" && len(x.Value) >= 12:
-			s += ", commit " + x.Value[:12]
-		case x.Key == "vcs.modified" && x.Value == "true":
-			s += " with changes"
-		}
-	}
-	return s
+	return fmt.Sprintf("%d cores of %s, Linux %s, %s", cores, model, kernel, runtime.Version())
 }
