@@ -27,6 +27,18 @@ func (m *machine) awaitCount(query string, n int64) {
 	})
 }
 
+// awaitSeen waits until the first lines of a file are found. A file that is
+// renamed out of the pattern before anybody saw it never belonged to it.
+func (m *machine) awaitSeen(name string) {
+	m.t.Helper()
+	m.wait("the first lines of "+name, func() error {
+		if n, err := m.count("content: " + name); err != nil || n == 0 {
+			return fmt.Errorf("none yet: %w", err)
+		}
+		return nil
+	})
+}
+
 // doubled says how many lines of which files are there more than once.
 func doubled(found map[string]int) string {
 	files, example := map[string]int{}, ""
@@ -50,6 +62,9 @@ func TestEveryLineIsFoundOnce(t *testing.T) {
 	for i := range 100 {
 		for _, x := range w {
 			x.write(333)
+		}
+		if i == 0 {
+			m.awaitSeen("file1")
 		}
 		if i == 50 {
 			w[1].rotate(".1")
@@ -83,14 +98,7 @@ func TestEveryLineIsFoundOnceThoughEverythingIsKilled(t *testing.T) {
 		b.write(400)
 		c.write(400)
 		if i == 0 {
-			// b is renamed out of the pattern below: had nobody seen it till
-			// then, nobody could know that it ever belonged to it.
-			m.wait("the first lines", func() error {
-				if n, err := m.count("content: b"); err != nil || n == 0 {
-					return fmt.Errorf("none of b yet: %w", err)
-				}
-				return nil
-			})
+			m.awaitSeen("b")
 		}
 	}
 	m.kill() // somewhere in the middle of reading, sending and indexing
