@@ -39,9 +39,7 @@ func TestManyFilesHoldLittleMemoryWhileTheDestinationIsAway(t *testing.T) {
 		total += int64(len(b))
 	}
 	parked := func() bool { // all are known, and nothing is read any more
-		a.queue.mu.Lock()
-		defer a.queue.mu.Unlock()
-		return a.stats.Files.Load() == int64(files)+1 && a.queue.head == len(a.queue.queue)
+		return a.stats.Files.Load() == int64(files)+1 && a.queue.quiet()
 	}
 	until(t, "all files are known", parked)
 	if open := a.handles.Load(); open > a.maxHandles+int64(a.opt.Workers) {

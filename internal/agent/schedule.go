@@ -17,16 +17,42 @@ const (
 )
 
 // schedule is the queue of streams that want a turn. Each is in it at most
-// once and with at most one worker, so the order within a file holds.
+// once and with at most one worker, so the order within a file holds. Pipelines
+// take turns, and within each the streams, first come, first served: turns are
+// short, so that a pipeline with one file does not wait for one with 20,000.
 type schedule struct {
 	mu     sync.Mutex
 	cond   *sync.Cond
-	queue  []*stream // first come, first served: turns are short, so this is fair
-	head   int
+	lines  map[*pipelineRun]*line
+	ring   []*line               // those with waiting streams; the first is next
 	timers map[*stream]time.Time // the one that counts of each stream
 	alarms timerHeap
 	armed  chan struct{} // capacity 1: an earlier timer was set
 	closed bool
+}
+
+// line is the streams of one pipeline that wait.
+type line struct {
+	streams []*stream
+	head    int
+}
+
+func (l *line) empty() bool { return l.head == len(l.streams) }
+
+// pop takes the first stream; the line must not be empty.
+func (l *line) pop() *stream {
+	s := l.streams[l.head]
+	l.streams[l.head] = nil
+	l.head++
+	switch {
+	case l.empty():
+		l.streams, l.head = l.streams[:0], 0
+	case l.head > 1024 && l.head > len(l.streams)/2:
+		n := copy(l.streams, l.streams[l.head:])
+		clear(l.streams[n:])
+		l.streams, l.head = l.streams[:n], 0
+	}
+	return s
 }
 
 // timer is a time at which a stream wants a turn.
@@ -53,7 +79,7 @@ func (h *timerHeap) Pop() any {
 }
 
 func newSchedule() *schedule {
-	q := &schedule{timers: map[*stream]time.Time{}, armed: make(chan struct{}, 1)}
+	q := &schedule{lines: map[*pipelineRun]*line{}, timers: map[*stream]time.Time{}, armed: make(chan struct{}, 1)}
 	q.cond = sync.NewCond(&q.mu)
 	return q
 }
@@ -69,7 +95,15 @@ func (q *schedule) addLocked(s *stream) {
 	switch s.turn {
 	case resting:
 		s.turn = waiting
-		q.queue = append(q.queue, s)
+		l := q.lines[s.run]
+		if l == nil {
+			l = &line{}
+			q.lines[s.run] = l
+		}
+		if l.empty() {
+			q.ring = append(q.ring, l)
+		}
+		l.streams = append(l.streams, s)
 		q.cond.Signal()
 	case running:
 		s.turn = recall
@@ -97,26 +131,27 @@ func (q *schedule) at(s *stream, t time.Time) {
 func (q *schedule) next() *stream {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.head == len(q.queue) {
-		if q.closed {
-			return nil
-		}
-		q.queue, q.head = q.queue[:0], 0
+	for len(q.ring) == 0 && !q.closed {
 		q.cond.Wait()
 	}
 	if q.closed {
 		return nil
 	}
-	s := q.queue[q.head]
-	q.queue[q.head] = nil
-	q.head++
-	if q.head > 1024 && q.head > len(q.queue)/2 {
-		n := copy(q.queue, q.queue[q.head:])
-		clear(q.queue[n:])
-		q.queue, q.head = q.queue[:n], 0
+	l := q.ring[0]
+	s := l.pop()
+	copy(q.ring, q.ring[1:]) // there are as many at most as pipelines
+	if q.ring = q.ring[:len(q.ring)-1]; !l.empty() {
+		q.ring = append(q.ring, l)
 	}
 	s.turn = running
 	return s
+}
+
+// quiet says whether no stream waits for its turn.
+func (q *schedule) quiet() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.ring) == 0
 }
 
 // done ends the stream's turn; again asks for another one.
