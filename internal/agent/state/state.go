@@ -30,40 +30,17 @@ var (
 	bucketMeta      = []byte("meta")
 	bucketPipelines = []byte("pipelines")
 	bucketStreams   = []byte("streams")
+	bucketTombs     = []byte("tombs")
+	bucketHints     = []byte("hints")
+	bucketSeq       = []byte("seqid")
 	keyVersion      = []byte("version")
 )
 
-// Stream is what the agent knows of one stream.
-type Stream struct {
-	ID       delivery.StreamID `json:"-"`
-	Pipeline string            `json:"pipeline"`
-	Path     string            `json:"path"`           // where the file was last seen
-	Origin   string            `json:"from,omitempty"` // where it was first seen, if that was elsewhere
-	Dev      uint64            `json:"dev"`
-	Inode    uint64            `json:"ino"`
-	Birth    int64             `json:"birth,omitempty"` // unix nanoseconds; 0 = the file system does not tell
-	HeadLen  int               `json:"hlen,omitempty"`  // bytes that Head covers
-	Head     uint64            `json:"head,omitempty"`  // hash of the first HeadLen bytes
-	// Pending: the file was there at the pipeline's first scan and has not been
-	// modified since, so nothing of it is collected until it is.
-	Pending bool `json:"pending,omitempty"`
-	// Size and Mtime (unix nanoseconds) are what a Pending file had then.
-	Size  int64 `json:"size,omitempty"`
-	Mtime int64 `json:"mtime,omitempty"`
-	// Base is where collection started (not 0 after a first contact with a large file).
-	Base     uint64 `json:"base,omitempty"`
-	BaseHash uint64 `json:"bhash,omitempty"` // delivery.TailHash before Base
-	// Ended says why nothing more is read: the file was truncated or deleted.
-	// [checkpoint, High) of a lane was read and cannot be read again.
-	Ended delivery.Reason `json:"ended,omitempty"`
-	High  uint64          `json:"high,omitempty"`
-	// Seen is when the file was last seen to change, in unix seconds.
-	Seen  int64                          `json:"seen"`
-	Lanes map[string]delivery.Checkpoint `json:"lanes,omitempty"` // by the flusher's name
-}
-
 // Store is the open state. It is safe for concurrent use.
-type Store struct{ db *bolt.DB }
+type Store struct {
+	db     *bolt.DB
+	opened Opened
+}
 
 // Open opens or makes the state in the folder dir (made with mode 0700).
 func Open(dir string) (*Store, error) {
@@ -101,7 +78,7 @@ func (s *Store) prepare(path string) error {
 		} else if err := meta.Put(keyVersion, binary.AppendUvarint(nil, version)); err != nil {
 			return err
 		}
-		for _, b := range [][]byte{bucketPipelines, bucketStreams} {
+		for _, b := range [][]byte{bucketPipelines, bucketStreams, bucketTombs, bucketHints, bucketSeq} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -110,62 +87,69 @@ func (s *Store) prepare(path string) error {
 	})
 }
 
-// Load returns every stream, and the pipelines whose first scan is complete
-// with the time of it in unix seconds. A record that cannot be read is an
-// error that names it: dropping it in silence would repeat or lose its file.
-func (s *Store) Load() (streams []Stream, scanned map[string]int64, err error) {
-	scanned = map[string]int64{}
-	err = s.db.View(func(tx *bolt.Tx) error {
+// Read returns everything that is stored but the sequence numbers (LoadSeq). A
+// record that cannot be read is an error that names it: dropping it in silence
+// would repeat or lose its file.
+func (s *Store) Read() (Content, error) {
+	c := Content{Scanned: map[string]int64{}}
+	err := s.db.View(func(tx *bolt.Tx) error {
 		if err := tx.Bucket(bucketPipelines).ForEach(func(k, v []byte) error {
 			at, n := binary.Varint(v)
 			if n <= 0 {
 				return fmt.Errorf("the state of pipeline %q is damaged", k)
 			}
-			scanned[string(k)] = at
+			c.Scanned[string(k)] = at
 			return nil
 		}); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketStreams).ForEach(func(k, v []byte) error {
-			var st Stream
-			if err := json.Unmarshal(v, &st); err != nil || len(k) != len(st.ID) {
-				return fmt.Errorf("the state of stream %x is damaged: %w", k, errors.Join(err))
-			}
-			copy(st.ID[:], k)
-			streams = append(streams, st)
-			return nil
+		err := each(tx, bucketStreams, "stream", func(k []byte, st *Stream) bool {
+			c.Streams = append(c.Streams, *st)
+			return copy(c.Streams[len(c.Streams)-1].ID[:], k) == len(k)
 		})
+		return errors.Join(err,
+			each(tx, bucketTombs, "tombstone", func(_ []byte, t *Tomb) bool { c.Tombs = append(c.Tombs, *t); return true }),
+			each(tx, bucketHints, "hint", func(_ []byte, h *Hint) bool { c.Hints = append(c.Hints, *h); return true }))
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read the agent's state %s: %w", s.db.Path(), err)
+		return Content{}, fmt.Errorf("cannot read the agent's state %s: %w", s.db.Path(), err)
 	}
-	return streams, scanned, nil
+	return c, nil
 }
 
-// Change is one commit.
-type Change struct {
-	Put     []Stream
-	Delete  []delivery.StreamID
-	Scanned []string // pipelines whose first scan is complete with this commit
-	Forget  []string // pipelines that were removed
-	Now     int64    // unix seconds
+// each reads the records of a bucket.
+func each[T any](tx *bolt.Tx, bucket []byte, what string, do func(k []byte, v *T) bool) error {
+	return tx.Bucket(bucket).ForEach(func(k, v []byte) error {
+		var rec T
+		if err := json.Unmarshal(v, &rec); err != nil || !do(k, &rec) {
+			return fmt.Errorf("the state of %s %x is damaged: %w", what, k, errors.Join(err))
+		}
+		return nil
+	})
+}
+
+// Load returns the streams, and the pipelines whose first scan is complete
+// with the time of it in unix seconds.
+func (s *Store) Load() (streams []Stream, scanned map[string]int64, err error) {
+	c, err := s.Read()
+	return c.Streams, c.Scanned, err
 }
 
 // Commit makes the change durable, all of it or nothing.
 func (s *Store) Commit(c Change) error {
 	err := s.db.Update(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketStreams)
 		for i := range c.Put {
-			v, err := json.Marshal(&c.Put[i])
-			if err != nil {
-				return err
-			}
-			if err := b.Put(c.Put[i].ID[:], v); err != nil {
+			if err := put(tx, bucketStreams, c.Put[i].ID[:], &c.Put[i]); err != nil {
 				return err
 			}
 		}
-		for _, id := range c.Delete {
-			if err := b.Delete(id[:]); err != nil {
+		for i := range c.PutTombs {
+			if err := put(tx, bucketTombs, c.PutTombs[i].key(), &c.PutTombs[i]); err != nil {
+				return err
+			}
+		}
+		for i := range c.PutHints {
+			if err := put(tx, bucketHints, c.PutHints[i].key(), &c.PutHints[i]); err != nil {
 				return err
 			}
 		}
@@ -174,18 +158,95 @@ func (s *Store) Commit(c Change) error {
 				return err
 			}
 		}
-		for _, p := range c.Forget {
-			if err := tx.Bucket(bucketPipelines).Delete([]byte(p)); err != nil {
+		return drop(tx, &c)
+	})
+	return s.failed(err)
+}
+
+func put(tx *bolt.Tx, bucket, key []byte, rec any) error {
+	v, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucket).Put(key, v)
+}
+
+// drop is the part of a change that takes away.
+func drop(tx *bolt.Tx, c *Change) error {
+	for i := range c.Delete {
+		if err := tx.Bucket(bucketStreams).Delete(c.Delete[i][:]); err != nil {
+			return err
+		}
+	}
+	for i := range c.DropTombs {
+		if err := tx.Bucket(bucketTombs).Delete(c.DropTombs[i].key()); err != nil {
+			return err
+		}
+	}
+	for i := range c.DropHints {
+		if err := tx.Bucket(bucketHints).Delete(c.DropHints[i].key()); err != nil {
+			return err
+		}
+	}
+	for _, p := range c.Forget {
+		if err := tx.Bucket(bucketPipelines).Delete([]byte(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LoadSeq returns the sequence numbers of all lanes.
+func (s *Store) LoadSeq() (map[delivery.LaneID]Seq, error) {
+	list := map[delivery.LaneID]Seq{}
+	err := s.db.View(func(tx *bolt.Tx) error {
+		return each(tx, bucketSeq, "sequence number", func(k []byte, q *Seq) bool {
+			var id delivery.LaneID
+			ok := len(k) == len(id)
+			copy(id[:], k)
+			list[id] = *q
+			return ok
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the agent's state %s: %w", s.db.Path(), err)
+	}
+	return list, nil
+}
+
+// PutSeq makes sequence numbers durable, all of them or none.
+func (s *Store) PutSeq(list map[delivery.LaneID]Seq) error {
+	return s.failed(s.db.Update(func(tx *bolt.Tx) error {
+		for id, q := range list {
+			if err := put(tx, bucketSeq, id[:], &q); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}))
+}
+
+// DeleteSeq forgets the sequence numbers of lanes.
+func (s *Store) DeleteSeq(list []delivery.LaneID) error {
+	return s.failed(s.db.Update(func(tx *bolt.Tx) error {
+		for i := range list {
+			if err := tx.Bucket(bucketSeq).Delete(list[i][:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+func (s *Store) failed(err error) error {
 	if err != nil {
 		return fmt.Errorf("cannot write the agent's state %s: %w", s.db.Path(), err)
 	}
 	return nil
 }
+
+// Opened tells what Open found.
+func (s *Store) Opened() Opened { return s.opened }
 
 // Close releases the folder.
 func (s *Store) Close() error { return s.db.Close() }

@@ -1,0 +1,153 @@
+package state
+
+import (
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+
+	"logtail/internal/delivery"
+)
+
+// Stream is what the agent knows of one stream.
+type Stream struct {
+	ID       delivery.StreamID `json:"-"`
+	Pipeline string            `json:"pipeline"`
+	Path     string            `json:"path"`           // where the file was last seen
+	Origin   string            `json:"from,omitempty"` // where it was first seen, if that was elsewhere
+	Real     string            `json:"real,omitempty"` // the path behind symbolic links, if it differs from Path
+	Dev      uint64            `json:"dev"`
+	Inode    uint64            `json:"ino"`
+	Birth    int64             `json:"birth,omitempty"` // unix nanoseconds; 0 = the file system does not tell
+	HeadLen  int               `json:"hlen,omitempty"`  // bytes that Head covers
+	Head     uint64            `json:"head,omitempty"`  // hash of the first HeadLen bytes
+	// Compressed is "gzip" or "zstd" when the stream's file itself is
+	// compressed; offsets are then those of the content.
+	Compressed string `json:"zip,omitempty"`
+	// Pending: the file was there at the pipeline's first scan and has not been
+	// modified since, so nothing of it is collected until it is.
+	Pending bool `json:"pending,omitempty"`
+	// Size and Mtime (unix nanoseconds) are what a Pending file had then.
+	Size  int64 `json:"size,omitempty"`
+	Mtime int64 `json:"mtime,omitempty"`
+	// Base is where collection started (not 0 after a first contact with a large file).
+	Base     uint64 `json:"base,omitempty"`
+	BaseHash uint64 `json:"bhash,omitempty"` // delivery.TailHash before Base
+	// Ended says why nothing more is read: the file was truncated or deleted.
+	// [checkpoint, High) of a lane was read and cannot be read again.
+	Ended delivery.Reason `json:"ended,omitempty"`
+	High  uint64          `json:"high,omitempty"`
+	// SizeSeen is the largest size that the file was seen to have, in bytes.
+	SizeSeen uint64 `json:"most,omitempty"`
+	// Counted is the offset up to which a loss of the stream has been counted.
+	Counted uint64 `json:"counted,omitempty"`
+	// Born is when the stream was made, in unix nanoseconds.
+	Born int64 `json:"born,omitempty"`
+	// Seen is when the file was last seen to change, in unix seconds.
+	Seen  int64                          `json:"seen"`
+	Lanes map[string]delivery.Checkpoint `json:"lanes,omitempty"` // by the flusher's name
+	// Was are earlier ids of the stream; the disk buffer may hold records of their lanes.
+	Was []delivery.StreamID `json:"was,omitempty"`
+}
+
+// Tomb is what stays of a stream that ended: enough to know a copy of its
+// file, or the compressed file that it became, when that appears.
+type Tomb struct {
+	Pipeline string `json:"pipeline"`
+	Dir      string `json:"dir"`            // the folder that the file was in
+	HeadLen  int    `json:"hlen,omitempty"` // bytes that Head covers
+	Head     uint64 `json:"head,omitempty"` // hash of the first HeadLen bytes
+	End      uint64 `json:"end"`            // offset up to which the content was delivered
+	Tail     uint64 `json:"tail,omitempty"` // delivery.TailHash before End
+	At       int64  `json:"at"`             // unix seconds
+}
+
+// key sorts tombstones by their age.
+func (t *Tomb) key() []byte {
+	var b []byte
+	b = binary.BigEndian.AppendUint64(b, uint64(t.At))
+	h := xxhash.New()
+	_, _ = h.WriteString(t.Pipeline)
+	_, _ = h.WriteString("\x00" + t.Dir + "\x00")
+	for _, n := range []uint64{uint64(t.HeadLen), t.Head, t.End, t.Tail} {
+		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, n))
+	}
+	return h.Sum(b)
+}
+
+// Hint is where another agent stood in a file, for the agent to go on from
+// when it meets the file for the first time.
+type Hint struct {
+	Path   string `json:"path"`          // where the other agent saw the file
+	Dev    uint64 `json:"dev,omitempty"` // 0 with Inode 0: the file is known by its path alone
+	Inode  uint64 `json:"ino,omitempty"`
+	Offset uint64 `json:"off"`            // bytes
+	Hash   uint64 `json:"hash,omitempty"` // delivery.TailHash before Offset at the time of the import
+	From   string `json:"by"`             // the other agent: "filebeat", "fluent-bit" or "loongcollector"
+	At     int64  `json:"at"`             // when it was imported, unix seconds
+}
+
+func (h *Hint) key() []byte {
+	if h.Inode == 0 {
+		return append([]byte{'p'}, h.Path...)
+	}
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64([]byte{'i'}, h.Dev), h.Inode)
+}
+
+// Seq is what exactly-once on real SLS keeps of a lane: the hash key that it
+// writes with, the next sequence number, what is committed, and the range that
+// was prepared and of which no answer is known yet.
+type Seq struct {
+	Key  string `json:"key"`
+	Next uint64 `json:"next"`
+	// End, Hash and State are the committed place (as in delivery.Point).
+	End   uint64 `json:"end"`
+	Hash  uint64 `json:"hash,omitempty"`
+	State []byte `json:"state,omitempty"`
+	// Pending: [PendStart, PendEnd), with the hash PendHash before its end, was
+	// prepared with the number Next and may have arrived.
+	Pending   bool   `json:"pending,omitempty"`
+	PendStart uint64 `json:"pstart,omitempty"`
+	PendEnd   uint64 `json:"pend,omitempty"`
+	PendHash  uint64 `json:"phash,omitempty"`
+	Time      int64  `json:"time,omitempty"` // unix seconds of the last change
+}
+
+// Content is what the store holds.
+type Content struct {
+	Streams []Stream
+	Scanned map[string]int64 // pipelines whose first scan is complete, with the time of it in unix seconds
+	Tombs   []Tomb           // the oldest first
+	Hints   []Hint
+}
+
+// Change is one commit.
+type Change struct {
+	Put       []Stream
+	Delete    []delivery.StreamID
+	Scanned   []string // pipelines whose first scan is complete with this commit
+	Forget    []string // pipelines that were removed
+	PutTombs  []Tomb   // the newest 10,000 of at most 7 days are kept
+	DropTombs []Tomb
+	PutHints  []Hint
+	DropHints []Hint
+	Now       int64 // unix seconds
+}
+
+// Opened tells what Open found and did.
+type Opened struct {
+	// Aside is where a damaged file was put; "" if the file was whole.
+	Aside string
+	// Cause says what was wrong with it.
+	Cause string
+	// Salvaged is how many records could be read from it.
+	Salvaged int
+	// Lost names records that could not be read (at most 20); LostRecords is how
+	// many there are, -1 if that is not known.
+	Lost        []string
+	LostRecords int
+	// Anew: nothing at all could be read, so the rules of a first contact apply
+	// again: idle files are not collected and large ones from their last megabyte.
+	Anew bool
+	// Damaged names single records that were put aside within the file.
+	Damaged []string
+}
