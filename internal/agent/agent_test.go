@@ -367,6 +367,34 @@ func TestRotationWhileTheAgentIsDown(t *testing.T) {
 	f.store.await(t, "1", "2", "3")
 }
 
+func TestARotatedFileIsSentBeforeItsSuccessor(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.append("first.log", "first") // the first scan is over
+	f.store.await(t, "first")
+	want := []string{"first"}
+	f.store.change(func() { f.store.down = true })
+	for round := range 5 {
+		lines := numbered(fmt.Sprint("round ", round), 0, 20_000)
+		f.append("a.log", lines...)
+		f.rename("a.log", fmt.Sprintf("a-%d.log", 9-round))
+		want = append(want, lines...)
+		if round == 2 { // some steps while the agent is down
+			f.stop()
+		}
+	}
+	f.append("a.log", "last")
+	want = append(want, "last")
+	f.store.change(func() { f.store.down = false })
+	f.start()
+	f.store.await(t, want...)
+	f.store.change(func() {
+		if !slices.Equal(f.store.lines, want) {
+			t.Error("the lines of a file came before those of the file that was there before")
+		}
+	})
+}
+
 func TestATruncatedFileIsReadFromItsBeginning(t *testing.T) {
 	f := newFixture(t)
 	f.append("a.log", numbered("before", 0, 100)...)

@@ -13,8 +13,15 @@ type files struct {
 	// number changes with a reboot or a mount. There are several where an inode is
 	// used again, or where two devices have files of one number.
 	byInode map[inode][]*stream
-	byPath  map[filePath]*stream
+	byPath  map[filePath]place
 	all     map[*stream]struct{} // also those whose file is gone or was truncated
+}
+
+// place is the stream of the file that is at a path, or, if it has left it, that
+// was there last.
+type place struct {
+	s     *stream
+	there bool
 }
 
 type inode struct {
@@ -28,7 +35,7 @@ type filePath struct {
 }
 
 func newFiles() *files {
-	return &files{byInode: map[inode][]*stream{}, byPath: map[filePath]*stream{}, all: map[*stream]struct{}{}}
+	return &files{byInode: map[inode][]*stream{}, byPath: map[filePath]place{}, all: map[*stream]struct{}{}}
 }
 
 // put notes that s is the file of an inode and is at path; path is "" if that is not known.
@@ -40,7 +47,18 @@ func (x *files) put(s *stream, number uint64, path string) {
 		x.byInode[k] = append(x.byInode[k], s)
 	}
 	if path != "" {
-		x.byPath[filePath{s.run, path}] = s
+		x.byPath[filePath{s.run, path}] = place{s, true}
+	}
+}
+
+// remember notes where a stream of the last run was.
+func (x *files) remember(s *stream, number uint64, path string) {
+	x.put(s, number, "")
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	k := filePath{s.run, path}
+	if old, ok := x.byPath[k]; !ok || !old.there && old.s.rec.Born < s.rec.Born {
+		x.byPath[k] = place{s, false}
 	}
 }
 
@@ -62,14 +80,33 @@ func (x *files) numbered(run *pipelineRun, number uint64) []*stream {
 func (x *files) at(run *pipelineRun, path string) *stream {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.byPath[filePath{run, path}]
+	if p := x.byPath[filePath{run, path}]; p.there {
+		return p.s
+	}
+	return nil
+}
+
+// last returns the stream whose file is at path or, if none is, was there last.
+func (x *files) last(run *pipelineRun, path string) *stream {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.byPath[filePath{run, path}].s
 }
 
 // leave notes that s is not at path any more.
 func (x *files) leave(s *stream, path string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if k := (filePath{s.run, path}); x.byPath[k] == s {
+	if k := (filePath{s.run, path}); x.byPath[k].s == s {
+		x.byPath[k] = place{s, false}
+	}
+}
+
+// forget notes that nothing is to be remembered of s at path.
+func (x *files) forget(s *stream, path string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if k := (filePath{s.run, path}); x.byPath[k].s == s {
 		delete(x.byPath, k)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"logtail/internal/agent/aggregate"
@@ -43,7 +44,12 @@ type stream struct {
 	group    aggregate.Group
 	lastSeal time.Time
 
+	before *stream     // was at the same path before; its file is read to its end first
+	next   []*stream   // wait for this one
+	passed atomic.Bool // those may go on
+
 	path     string          // where the file is now
+	aliases  []string        // other paths of the same file: hard and symbolic links
 	trailer  []byte          // encoded topic, source and tags
 	gone     bool            // path does not lead to it any more
 	sought   bool            // since it left its path it was searched for and found
@@ -238,6 +244,7 @@ func (s *stream) stopped() bool {
 // than the stream that follows for the path, so that after a restart the two
 // are not taken for each other.
 func (s *stream) freeze(why delivery.Reason) {
+	s.pass()
 	s.frozen, s.lost = true, why
 	s.rec.Ended, s.rec.High = why, s.high
 	s.a.saver.dirty(s)
@@ -302,12 +309,58 @@ func (s *stream) known() *read.Known {
 // park gives back what a stream holds that nobody takes anything of. It stays
 // known, so that its file is not taken for a new one.
 func (s *stream) park() {
+	s.pass()
 	s.group.Release(nil)
 	s.account()
 	s.closeFile()
 	if s.run.input.Once {
 		s.end(false)
 		s.a.checkFinished()
+	}
+}
+
+// follow makes s wait until the file that was at its path before is read to its end.
+func (s *stream) follow(before *stream) {
+	if before == nil || before == s {
+		return
+	}
+	before.mu.Lock()
+	waits := !before.passed.Load() && !before.rec.Pending
+	if waits {
+		before.next = append(before.next, s)
+	}
+	before.mu.Unlock()
+	if waits {
+		s.mu.Lock()
+		s.before = before
+		s.mu.Unlock()
+		s.a.queue.add(before)
+	}
+}
+
+// pass lets the streams go on that wait for this one: its file is at another
+// path now and read to its end, or will not be read any more.
+func (s *stream) pass() {
+	if s.passed.Swap(true) {
+		return
+	}
+	for _, n := range s.next {
+		s.a.queue.add(n)
+	}
+	s.next = nil
+}
+
+// passIfSent passes when some destination has everything of the file. One that
+// lags gets the files in their order too, as it is given them in that order.
+func (s *stream) passIfSent() {
+	if s.group.IsOpen() && s.group.Logs > 0 {
+		return
+	}
+	for i, l := range s.lanes {
+		if s.given[i].End >= s.pos && !l.Pending() {
+			s.pass()
+			return
+		}
 	}
 }
 
@@ -330,6 +383,7 @@ func (s *stream) end(forget bool) {
 		return
 	}
 	s.done = true
+	s.pass()
 	s.a.open.Add(-int64(s.size))
 	s.size = 0
 	for _, l := range s.lanes {
@@ -338,6 +392,9 @@ func (s *stream) end(forget bool) {
 	s.closeFile()
 	s.group.Release(nil)
 	s.a.files.drop(s, s.rec.Inode, s.path)
+	for _, path := range append(s.aliases, s.path, s.rec.Path, s.rec.Origin) {
+		s.a.files.forget(s, path)
+	}
 	s.a.files.end(s)
 	if forget {
 		s.forgot = true

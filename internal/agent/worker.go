@@ -82,6 +82,12 @@ func (w *worker) turn(s *stream) (more bool) {
 	if s.done {
 		return false
 	}
+	if s.before != nil {
+		if !s.before.passed.Load() {
+			return false // its pass gives the next turn
+		}
+		s.before = nil
+	}
 	accepts := true
 	for i, l := range s.lanes { // ask each, as asking passes the space on
 		if s.given[i].End != unlimited {
@@ -195,6 +201,7 @@ func (w *worker) cross(s *stream) {
 
 // retry looks at a file again that could not be opened or read.
 func (w *worker) retry(s *stream, now time.Time) {
+	s.pass() // what cannot be read must not hold up what can
 	if s.failures++; s.run.input.Once && s.failures >= onceFailures {
 		s.limit = s.pos
 		return
@@ -290,6 +297,9 @@ func (w *worker) rest(s *stream, now time.Time) {
 		default: // nothing but filtered records: no hurry
 			w.a.queue.at(s, g.Opened.Add(s.run.limits.Age))
 		}
+	}
+	if s.gone || len(s.next) > 0 {
+		s.passIfSent() // an unterminated end may still be written on, and holds up nobody
 	}
 	unread := s.seen > s.pos && s.pos < s.limit
 	switch {
