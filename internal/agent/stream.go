@@ -250,6 +250,9 @@ func (s *stream) freeze(why delivery.Reason) {
 	s.a.saver.dirty(s)
 }
 
+// Readable says whether the content from there on can still be read.
+func (s *stream) Readable(uint64) bool { return true }
+
 // Holds says whether the file has the tail hash before end. Where there is no
 // file to compare with, nothing can be skipped either, and the destination is
 // believed.

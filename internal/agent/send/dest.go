@@ -45,6 +45,19 @@ type Options struct {
 	RetryWait     time.Duration
 	AuthRetry     time.Duration
 	TerminalTries int
+	// Shared is what this destination shares with the others; nil: nothing.
+	Shared *Shared
+	// Target tells which limits of concurrency it shares with them.
+	Target Target
+	// Buffer is the disk buffer of the agent; nil: there is none, and Spill does nothing.
+	Buffer Store
+	// BufferRate limits what is sent again from the disk buffer, in bytes as they
+	// are sent. Nil: no limit, but ReplayRate towards an SLS that knows no ranges.
+	BufferRate *rate.Limiter
+	// Count is told of all that is given up by rule: logs (0: not known) and bytes
+	// of the stream. The lane is nil where nobody owns it any more. Like the methods
+	// of Owner it is called by the destination's goroutines, which hold no lock.
+	Count func(lane *Lane, reason delivery.Reason, logs int, bytes int64)
 	// Slots is shared by all destinations of the agent; its capacity is
 	// send_request_concurrency.
 	Slots chan struct{}
@@ -127,8 +140,10 @@ func NewDest(tr Transport, opt Options) *Dest {
 
 // Lane adds a lane that goes on from the checkpoint c. fresh says that its
 // stream is new, so that the destination cannot know it. LaneReady follows,
-// always from another goroutine.
-func (d *Dest) Lane(id delivery.LaneID, owner Owner, c delivery.Checkpoint, fresh bool) *Lane {
+// always from another goroutine. What the disk buffer has of the lane goes first,
+// and before that what it has of the former lanes: those that the stream had
+// before it got a new id, oldest first.
+func (d *Dest) Lane(id delivery.LaneID, owner Owner, c delivery.Checkpoint, fresh bool, former ...delivery.LaneID) *Lane {
 	l := &Lane{ID: id, dest: d, owner: owner, checkpoint: c, fresh: fresh}
 	d.mu.Lock()
 	d.lanes[l] = struct{}{}
@@ -371,6 +386,13 @@ func (d *Dest) clear(l *Lane) {
 		}
 	}
 	l.queue = nil
+}
+
+// Snapshot returns what the destination does now.
+func (d *Dest) Snapshot() Snapshot {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return Snapshot{Name: d.opt.Name, State: StateOK}
 }
 
 func (d *Dest) alarm(kind, format string, args ...any) {

@@ -152,6 +152,8 @@ func (o *owner) LaneAcked(*Lane)                    { o.mu.Lock(); o.acks++; o.m
 func (o *owner) LaneSpace(*Lane)                    { o.space <- struct{}{} }
 func (o *owner) LaneStopped(*Lane)                  { o.stopped <- struct{}{} }
 
+func (o *owner) Readable(uint64) bool { return true }
+
 func (o *owner) Holds(end, hash uint64) bool {
 	return end <= uint64(len(o.content)) && (hash == 0 || delivery.TailHash([]byte(o.content[:end])) == hash)
 }

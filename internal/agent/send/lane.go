@@ -22,6 +22,8 @@ type Owner interface {
 	LaneStopped(l *Lane)
 	// Holds says whether the stream's content has the tail hash before end.
 	Holds(end, hash uint64) bool
+	// Readable says whether the stream's content from there on can still be read.
+	Readable(from uint64) bool
 }
 
 type laneState uint8
@@ -47,6 +49,8 @@ type Lane struct {
 	queue      []*Package
 	inFlight   int // packages at the head of queue that are in a request
 	held       int64
+	spill      bool      // what cannot be sent now goes to the disk buffer
+	must       bool      // the owner cannot wait when that is full
 	queued     bool      // in dest.ready
 	parked     bool      // in dest.parked
 	notBefore  time.Time // after a refusal
@@ -168,4 +172,42 @@ func (l *Lane) advance(n int) (logs int, bytes int64) {
 	last := &l.queue[n-1].Range
 	l.checkpoint.Point = delivery.Point{End: last.End, Hash: last.EndHash, State: last.State}
 	return l.forget(n)
+}
+
+// Owner returns the stream that the lane belongs to.
+func (l *Lane) Owner() Owner { return l.owner }
+
+// Spill says that what the lane cannot send now goes to the disk buffer, so that
+// it takes packages as long as there is room, and its owner need not be able to
+// read again what it has Put.
+func (l *Lane) Spill(on bool) {
+	l.dest.mu.Lock()
+	defer l.dest.mu.Unlock()
+	l.spill = on
+}
+
+// MustSpill says that the owner's content is lost if it cannot go on: a full disk
+// buffer makes room by the documented rule, which is to give up its oldest file.
+// It implies Spill(true).
+func (l *Lane) MustSpill(on bool) {
+	l.dest.mu.Lock()
+	defer l.dest.mu.Unlock()
+	l.must = on
+	l.spill = l.spill || on
+}
+
+// Safe says whether everything that was Put is acknowledged or durable in the
+// disk buffer, so that the owner's content may go.
+func (l *Lane) Safe() bool {
+	l.dest.mu.Lock()
+	defer l.dest.mu.Unlock()
+	return len(l.queue) == 0 && l.state == laneActive
+}
+
+// BeginLocal lets the owner go on while the destination gives no answer to the
+// first resume: from the point that it returns, with spilling. It is false if the
+// lane is agreed on (LaneReady comes or came) or there is no disk buffer. When the
+// answer comes, LaneReady follows only if the owner must go on elsewhere.
+func (l *Lane) BeginLocal() (delivery.Point, bool) {
+	return delivery.Point{}, false
 }
