@@ -1,16 +1,20 @@
 // Package state is the agent's durable memory: which streams there are, which
 // file each one is, and how far each of its lanes is delivered. It is one
 // bbolt file, so a crash at any moment leaves the last committed state, and a
-// full disk is an error of the call and not the end of the process.
+// full disk is an error of the call and not the end of the process. A damaged
+// file heals when it is opened: what can be read of it is kept, and what
+// cannot is told.
 package state
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -20,233 +24,294 @@ import (
 )
 
 const (
-	// version of the format. An older one is read; a newer one is refused.
-	version = 1
+	// version of the format. An older one is read; a newer one is refused. In
+	// version 1 records had no checksums.
+	version = 2
 	// lockTimeout is how long Open waits for another agent on the same folder.
 	lockTimeout = time.Second
+	// lockName is the file that an agent locks for as long as it uses the folder.
+	// The state file itself may be replaced when it is opened.
+	lockName = "state.lock"
 )
 
-var (
-	bucketMeta      = []byte("meta")
-	bucketPipelines = []byte("pipelines")
-	bucketStreams   = []byte("streams")
-	bucketTombs     = []byte("tombs")
-	bucketHints     = []byte("hints")
-	bucketSeq       = []byte("seqid")
-	keyVersion      = []byte("version")
-)
+// ErrHealed is what Commit answers when the file was found damaged while it
+// was in use and has been healed (Opened tells how): the change was not made.
+// The caller commits it again, with everything else that it knows.
+var ErrHealed = errors.New("the agent's state was damaged and has been healed; what is committed again is kept")
+
+var errLocked = errors.New("locked")
 
 // Store is the open state. It is safe for concurrent use.
 type Store struct {
+	dir, path string
+	lock      *os.File
+
+	waiting sync.Mutex // guards queue; never held while something is written
+	queue   []*request
+
+	turn   sync.Mutex // held by who commits or reads; guards all below
 	db     *bolt.DB
+	file   *os.File // the one that db uses
+	sums   sums
 	opened Opened
+	told   bool // the report of Open needs not be kept in the file any more
+	failed bool // a call failed: what bbolt knows may differ from the file, so it is opened anew
+	healed bool // the file was put aside at the last opening
+	closed bool
 }
 
-// Open opens or makes the state in the folder dir (made with mode 0700).
+// request is one caller's part of a commit.
+type request struct {
+	batch *batch
+	done  bool
+	err   error
+}
+
+// Open opens or makes the state in the folder dir (made with mode 0700). An
+// agent must not run without its state, so everything that keeps it from being
+// read and written is an error; a damaged file is not, see Opened.
 func Open(dir string) (*Store, error) {
+	s := &Store{dir: dir, path: filepath.Join(dir, fileName)}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the agent's data folder: %w; choose another with --data", err)
 	}
-	path := filepath.Join(dir, "state.db")
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTimeout, FreelistType: bolt.FreelistMapType})
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("%s is in use by another agent; stop it, or give this one another folder with --data", path)
-	case errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("%s is damaged (%w); move it away to start anew: files are then read again from their last megabyte", path, err)
-	case err != nil:
-		return nil, fmt.Errorf("cannot open the agent's state %s: %w", path, err)
+	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, s.explain(err)
 	}
-	s := &Store{db: db}
-	if err := s.prepare(path); err != nil {
-		_ = db.Close() // the first error counts
-		return nil, err
+	if err := lockFile(lock, false, lockTimeout); err != nil {
+		lock.Close()
+		return nil, s.explain(err)
+	}
+	s.lock = lock
+	if err := s.open(); err != nil {
+		lock.Close()
+		return nil, s.explain(err)
 	}
 	return s, nil
 }
 
-func (s *Store) prepare(path string) error {
-	return s.db.Update(func(tx *bolt.Tx) error {
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
-			return err
-		}
-		if v := meta.Get(keyVersion); v != nil {
-			if n, _ := binary.Uvarint(v); n > version {
-				return fmt.Errorf("%s was written by a newer logtail (format %d, this one reads %d); update logtail", path, n, version)
-			}
-		} else if err := meta.Put(keyVersion, binary.AppendUvarint(nil, version)); err != nil {
-			return err
-		}
-		for _, b := range [][]byte{bucketPipelines, bucketStreams, bucketTombs, bucketHints, bucketSeq} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// Read returns everything that is stored but the sequence numbers (LoadSeq). A
-// record that cannot be read is an error that names it: dropping it in silence
-// would repeat or lose its file.
-func (s *Store) Read() (Content, error) {
-	c := Content{Scanned: map[string]int64{}}
-	err := s.db.View(func(tx *bolt.Tx) error {
-		if err := tx.Bucket(bucketPipelines).ForEach(func(k, v []byte) error {
-			at, n := binary.Varint(v)
-			if n <= 0 {
-				return fmt.Errorf("the state of pipeline %q is damaged", k)
-			}
-			c.Scanned[string(k)] = at
-			return nil
-		}); err != nil {
-			return err
-		}
-		err := each(tx, bucketStreams, "stream", func(k []byte, st *Stream) bool {
-			c.Streams = append(c.Streams, *st)
-			return copy(c.Streams[len(c.Streams)-1].ID[:], k) == len(k)
-		})
-		return errors.Join(err,
-			each(tx, bucketTombs, "tombstone", func(_ []byte, t *Tomb) bool { c.Tombs = append(c.Tombs, *t); return true }),
-			each(tx, bucketHints, "hint", func(_ []byte, h *Hint) bool { c.Hints = append(c.Hints, *h); return true }))
-	})
-	if err != nil {
-		return Content{}, fmt.Errorf("cannot read the agent's state %s: %w", s.db.Path(), err)
+// explain says what can be done about an error of opening.
+func (s *Store) explain(err error) error {
+	remedy := ""
+	switch {
+	case errors.Is(err, errLocked) || errors.Is(err, berrors.ErrTimeout):
+		return fmt.Errorf("%s is in use by another agent; stop it, or give this one another folder with --data", s.path)
+	case errors.Is(err, syscall.EROFS):
+		remedy = "; the file system is read-only: make it writable, or choose another folder with --data"
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "; give the agent's user the right to read and write there, or choose another folder with --data"
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		remedy = "; make room there, or choose another folder with --data"
 	}
-	return c, nil
+	return fmt.Errorf("cannot open the agent's state %s: %w%s", s.path, err, remedy)
 }
 
-// each reads the records of a bucket.
-func each[T any](tx *bolt.Tx, bucket []byte, what string, do func(k []byte, v *T) bool) error {
-	return tx.Bucket(bucket).ForEach(func(k, v []byte) error {
-		var rec T
-		if err := json.Unmarshal(v, &rec); err != nil || !do(k, &rec) {
-			return fmt.Errorf("the state of %s %x is damaged: %w", what, k, errors.Join(err))
-		}
-		return nil
-	})
-}
-
-// Load returns the streams, and the pipelines whose first scan is complete
-// with the time of it in unix seconds.
-func (s *Store) Load() (streams []Stream, scanned map[string]int64, err error) {
-	c, err := s.Read()
-	return c.Streams, c.Scanned, err
-}
-
-// Commit makes the change durable, all of it or nothing.
-func (s *Store) Commit(c Change) error {
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		for i := range c.Put {
-			if err := put(tx, bucketStreams, c.Put[i].ID[:], &c.Put[i]); err != nil {
-				return err
-			}
-		}
-		for i := range c.PutTombs {
-			if err := put(tx, bucketTombs, c.PutTombs[i].key(), &c.PutTombs[i]); err != nil {
-				return err
-			}
-		}
-		for i := range c.PutHints {
-			if err := put(tx, bucketHints, c.PutHints[i].key(), &c.PutHints[i]); err != nil {
-				return err
-			}
-		}
-		for _, p := range c.Scanned {
-			if err := tx.Bucket(bucketPipelines).Put([]byte(p), binary.AppendVarint(nil, c.Now)); err != nil {
-				return err
-			}
-		}
-		return drop(tx, &c)
-	})
-	return s.failed(err)
-}
-
-func put(tx *bolt.Tx, bucket, key []byte, rec any) error {
-	v, err := json.Marshal(rec)
+// open makes the file ready, heals it if need be, and opens it.
+func (s *Store) open() error {
+	opened, err := s.ready()
 	if err != nil {
 		return err
 	}
-	return tx.Bucket(bucket).Put(key, v)
+	s.opened, s.told, s.failed = opened, false, false
+	return s.guard(func() error {
+		db, err := bolt.Open(s.path, 0o600, &bolt.Options{
+			Timeout: lockTimeout, FreelistType: bolt.FreelistMapType,
+			OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+				f, err = os.OpenFile(name, flag, mode)
+				s.file = f
+				return f, err
+			},
+		})
+		if err != nil {
+			return err
+		}
+		s.db = db
+		return db.View(func(tx *bolt.Tx) error {
+			var ok bool
+			if s.sums, _, ok = decodeSums(tx.Bucket([]byte(metaBucket)).Get([]byte(keySums))); !ok {
+				return errors.New("the sums of its records are damaged")
+			}
+			return nil
+		})
+	})
 }
 
-// drop is the part of a change that takes away.
-func drop(tx *bolt.Tx, c *Change) error {
-	for i := range c.Delete {
-		if err := tx.Bucket(bucketStreams).Delete(c.Delete[i][:]); err != nil {
-			return err
+// guard turns a panic of bbolt, also one about memory that its file is mapped
+// to, into an error. After one nothing is called of that database again.
+func (s *Store) guard(do func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			s.failed = true
+			s.db = nil // it may hold its own locks
+			err = fmt.Errorf("the file is damaged: %v", r)
 		}
+	}()
+	return do()
+}
+
+// shut closes the database, whatever state it is in.
+func (s *Store) shut() error {
+	var err error
+	if s.db != nil {
+		err = s.guard(s.db.Close)
+	} else if s.file != nil {
+		err = s.file.Close() // releases its lock
 	}
-	for i := range c.DropTombs {
-		if err := tx.Bucket(bucketTombs).Delete(c.DropTombs[i].key()); err != nil {
-			return err
-		}
+	s.db, s.file = nil, nil
+	return err
+}
+
+// Opened tells what Open found, or the healing behind the last ErrHealed.
+func (s *Store) Opened() Opened {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	return s.opened
+}
+
+// Commit makes the change durable, all of it or nothing. Calls that come while
+// one is being written share the next write.
+func (s *Store) Commit(c Change) error {
+	b, err := c.batch()
+	if err != nil {
+		return s.cannotWrite(err)
 	}
-	for i := range c.DropHints {
-		if err := tx.Bucket(bucketHints).Delete(c.DropHints[i].key()); err != nil {
-			return err
-		}
-	}
-	for _, p := range c.Forget {
-		if err := tx.Bucket(bucketPipelines).Delete([]byte(p)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.commit(b)
 }
 
 // LoadSeq returns the sequence numbers of all lanes.
 func (s *Store) LoadSeq() (map[delivery.LaneID]Seq, error) {
 	list := map[delivery.LaneID]Seq{}
-	err := s.db.View(func(tx *bolt.Tx) error {
-		return each(tx, bucketSeq, "sequence number", func(k []byte, q *Seq) bool {
-			var id delivery.LaneID
-			ok := len(k) == len(id)
-			copy(id[:], k)
-			list[id] = *q
-			return ok
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the agent's state %s: %w", s.db.Path(), err)
-	}
-	return list, nil
+	err := s.view(func(d *decoder) { d.seq = list })
+	return list, err
 }
 
-// PutSeq makes sequence numbers durable, all of them or none.
+// PutSeq makes sequence numbers durable, all of them or none. Concurrent
+// callers share one write.
 func (s *Store) PutSeq(list map[delivery.LaneID]Seq) error {
-	return s.failed(s.db.Update(func(tx *bolt.Tx) error {
-		for id, q := range list {
-			if err := put(tx, bucketSeq, id[:], &q); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
+	b, err := seqBatch(list, nil)
+	if err != nil {
+		return s.cannotWrite(err)
+	}
+	return s.commit(b)
 }
 
 // DeleteSeq forgets the sequence numbers of lanes.
 func (s *Store) DeleteSeq(list []delivery.LaneID) error {
-	return s.failed(s.db.Update(func(tx *bolt.Tx) error {
-		for i := range list {
-			if err := tx.Bucket(bucketSeq).Delete(list[i][:]); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
+	b, err := seqBatch(nil, list)
+	if err != nil {
+		return s.cannotWrite(err)
+	}
+	return s.commit(b)
 }
 
-func (s *Store) failed(err error) error {
-	if err != nil {
-		return fmt.Errorf("cannot write the agent's state %s: %w", s.db.Path(), err)
+func (s *Store) cannotWrite(err error) error {
+	return fmt.Errorf("cannot write the agent's state %s: %w", s.path, err)
+}
+
+// commit writes a batch, with those of others that wait.
+func (s *Store) commit(b *batch) error {
+	if b.empty() {
+		return nil
+	}
+	r := &request{batch: b}
+	s.waiting.Lock()
+	s.queue = append(s.queue, r)
+	s.waiting.Unlock()
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if !r.done {
+		s.waiting.Lock()
+		list := s.queue
+		s.queue = nil
+		s.waiting.Unlock()
+		err := s.write(list)
+		for _, r := range list {
+			r.done, r.err = true, err
+		}
+	}
+	if r.err != nil {
+		return s.cannotWrite(r.err)
 	}
 	return nil
 }
 
-// Opened tells what Open found.
-func (s *Store) Opened() Opened { return s.opened }
+// write commits the batches of a list with one transaction.
+func (s *Store) write(list []*request) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	var after sums
+	err := s.guard(func() error {
+		return s.db.Update(func(tx *bolt.Tx) error {
+			t := beginTxn(tx, s.sums)
+			for _, r := range list {
+				if err := t.apply(r.batch); err != nil {
+					return err
+				}
+			}
+			if !s.told {
+				if err := t.meta.Delete([]byte(keyReport)); err != nil {
+					return err
+				}
+			}
+			after = t.sums
+			return t.finish()
+		})
+	})
+	if err != nil {
+		s.failed = true
+		return err
+	}
+	s.sums, s.told = after, true
+	return nil
+}
+
+// usable opens the file anew after a failure, and heals it if that was its
+// cause. It has to be done after every failure: when the second of bbolt's two
+// syncs fails, bbolt goes on from a commit whose pages it believes to be free.
+func (s *Store) usable() error {
+	if s.closed {
+		return fs.ErrClosed
+	}
+	if !s.failed {
+		return nil
+	}
+	_ = s.shut() // what matters is whether it can be opened
+	s.healed = false
+	if err := s.open(); err != nil {
+		s.failed = true
+		return err
+	}
+	if s.healed {
+		return ErrHealed
+	}
+	return nil
+}
 
 // Close releases the folder.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return errors.Join(s.shut(), s.lock.Close())
+}
+
+// lockFile locks a file and waits for it for at most the given time.
+func lockFile(f *os.File, shared bool, wait time.Duration) error {
+	for end := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+		taken, err := tryLock(f, shared)
+		switch {
+		case err != nil:
+			return err
+		case !taken:
+			return nil
+		case time.Now().After(end):
+			return errLocked
+		}
+	}
+}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/binary"
+	"errors"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -79,7 +80,9 @@ func TestANewerFormatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := db.Update(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketMeta).Put(keyVersion, binary.AppendUvarint(nil, version+1))
+		newer := seal(nil, metaBucket, []byte(keySums), 7, binary.AppendUvarint(nil, version+1))
+		b := tx.Bucket([]byte(metaBucket))
+		return errors.Join(b.Put([]byte(keySums), newer), b.Put([]byte(keyVersion), binary.AppendUvarint(nil, version+1)))
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -89,13 +92,25 @@ func TestANewerFormatIsRefused(t *testing.T) {
 	}
 }
 
-func TestADamagedRecordIsNamed(t *testing.T) {
-	s := open(t, t.TempDir())
-	id := delivery.NewStreamID()
-	if err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketStreams).Put(id[:], []byte("{")) }); err != nil {
+func TestARecordThatMakesNoSenseIsPutAsideAndNamed(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	id, good := delivery.NewStreamID(), Stream{ID: delivery.NewStreamID(), Pipeline: "p"}
+	b := &batch{}
+	b.put[inStreams] = []item{{id[:], []byte("{")}}
+	if err := errors.Join(s.commit(b), s.Commit(Change{Put: []Stream{good}})); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Load(); err == nil || !strings.Contains(err.Error(), id.String()) {
-		t.Errorf("got %v", err)
+	c, err := s.Read()
+	if err != nil || len(c.Damaged) != 1 || !strings.Contains(c.Damaged[0], id.String()) {
+		t.Errorf("damaged %q, %v", c.Damaged, err)
+	}
+	if len(c.Streams) != 1 || c.Streams[0].ID != good.ID {
+		t.Errorf("the other streams are %+v", c.Streams)
+	}
+	s.Close()
+	s = open(t, dir) // the sums are right
+	if c, err := s.Read(); err != nil || len(c.Damaged) != 0 || s.Opened().Alarm() != "" {
+		t.Errorf("told again: %q, %v, %q", c.Damaged, err, s.Opened().Alarm())
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"logtail/internal/agent/ledger"
 	"logtail/internal/delivery"
 )
 
@@ -38,6 +39,9 @@ type Stream struct {
 	High  uint64          `json:"high,omitempty"`
 	// SizeSeen is the largest size that the file was seen to have, in bytes.
 	SizeSeen uint64 `json:"most,omitempty"`
+	// Sealed: the file is a copy that ends before what was read of the original;
+	// nothing of it is read.
+	Sealed bool `json:"sealed,omitempty"`
 	// Counted is the offset up to which a loss of the stream has been counted.
 	Counted uint64 `json:"counted,omitempty"`
 	// Born is when the stream was made, in unix nanoseconds.
@@ -112,42 +116,55 @@ type Seq struct {
 	Time      int64  `json:"time,omitempty"` // unix seconds of the last change
 }
 
-// Content is what the store holds.
+// Content is what the store holds, but for the sequence numbers (LoadSeq).
 type Content struct {
-	Streams []Stream
+	Streams []Stream         // in no order
 	Scanned map[string]int64 // pipelines whose first scan is complete, with the time of it in unix seconds
+	Counts  []ledger.Entry   // totals
 	Tombs   []Tomb           // the oldest first
 	Hints   []Hint
+	// Damaged names records that are what was written, but that this version
+	// cannot make sense of. They were put aside into the bucket "damaged".
+	Damaged []string
 }
 
 // Change is one commit.
 type Change struct {
 	Put       []Stream
 	Delete    []delivery.StreamID
-	Scanned   []string // pipelines whose first scan is complete with this commit
-	Forget    []string // pipelines that were removed
-	PutTombs  []Tomb   // the newest 10,000 of at most 7 days are kept
+	Scanned   []string       // pipelines whose first scan is complete with this commit
+	Forget    []string       // pipelines that were removed
+	Counts    []ledger.Entry // totals, which replace those of their keys
+	PutTombs  []Tomb         // the newest 10,000 that are not older than 7 days are kept
 	DropTombs []Tomb
 	PutHints  []Hint
 	DropHints []Hint
 	Now       int64 // unix seconds
 }
 
-// Opened tells what Open found and did.
+// Opened tells what Open found and did. Alarm puts it into words. It is told
+// again at the next Open until something was committed.
 type Opened struct {
-	// Aside is where a damaged file was put; "" if the file was whole.
-	Aside string
-	// Cause says what was wrong with it.
-	Cause string
-	// Salvaged is how many records could be read from it.
-	Salvaged int
-	// Lost names records that could not be read (at most 20); LostRecords is how
-	// many there are, -1 if that is not known.
-	Lost        []string
-	LostRecords int
-	// Anew: nothing at all could be read, so the rules of a first contact apply
+	// Migrated is the older format that the file had, 0 if it had this one.
+	Migrated uint64 `json:"migrated,omitempty"`
+	// Stepped: one of the two marks of a commit was damaged, so the state may be
+	// that of the commit before the last. Sequence numbers may be behind.
+	Stepped bool `json:"stepped,omitempty"`
+	// Aside is where a damaged file was put; "" if the file was whole. Cause says
+	// what was wrong with it.
+	Aside string `json:"aside,omitempty"`
+	Cause string `json:"cause,omitempty"`
+	// Salvaged is how many records were read from it; Older of them are copies
+	// that may be some commits old.
+	Salvaged int `json:"salvaged,omitempty"`
+	Older    int `json:"older,omitempty"`
+	// LostRecords is how many records could not be read, -1 if that is not known;
+	// Lost names those whose key could (at most 20).
+	LostRecords int      `json:"missing,omitempty"`
+	Lost        []string `json:"lost,omitempty"`
+	// FirstScans: marks of first scans are lost, or may be.
+	FirstScans bool `json:"scans,omitempty"`
+	// Anew: nothing is known of any file, so the rules of a first contact apply
 	// again: idle files are not collected and large ones from their last megabyte.
-	Anew bool
-	// Damaged names single records that were put aside within the file.
-	Damaged []string
+	Anew bool `json:"anew,omitempty"`
 }
