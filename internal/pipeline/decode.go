@@ -93,8 +93,7 @@ func readInputFile(o *object, f *InputFile) {
 	o.unsupported("ReadDelaySkipThresholdBytes", "0")
 	o.unsupported("ReadDelayAlertThresholdBytes", "209715200")
 	o.unsupported("RotatorQueueSize", "20")
-	// Delivery is by ranges always; LoongCollector's number of them is not needed.
-	o.ignored("EnableExactlyOnce")
+	o.integer("EnableExactlyOnce", &f.EnableExactlyOnce)
 }
 
 func readProcessor(o *object) Processor {

@@ -32,17 +32,21 @@ type Input struct {
 
 // InputFile is input_file.
 type InputFile struct {
-	FilePaths                        []string
-	MaxDirSearchDepth                int
-	ExcludeFilePaths                 []string
-	ExcludeFiles                     []string
-	ExcludeDirs                      []string
-	FileEncoding                     string // "utf8"
-	TailingAllMatchedFiles           bool   // collect also files that were idle at the first scan
-	TailSizeKB                       int64  // first contact with a larger file starts this far before its end; default 1024
-	FlushTimeoutSecs                 int    // an unterminated last record is sent after this; default 60
-	CloseUnusedReaderInterval        int    `json:"CloseUnusedReaderIntervalSec"` // seconds, default 60
-	MaxCheckpointDirSearchDepth      int
+	FilePaths                   []string
+	MaxDirSearchDepth           int
+	ExcludeFilePaths            []string
+	ExcludeFiles                []string
+	ExcludeDirs                 []string
+	FileEncoding                string // "utf8"
+	TailingAllMatchedFiles      bool   // collect also files that were idle at the first scan
+	TailSizeKB                  int64  // first contact with a larger file starts this far before its end; default 1024
+	FlushTimeoutSecs            int    // an unterminated last record is sent after this; default 60
+	CloseUnusedReaderInterval   int    `json:"CloseUnusedReaderIntervalSec"` // seconds, default 60
+	MaxCheckpointDirSearchDepth int
+	// EnableExactlyOnce above 0 makes delivery exactly once also towards SLS
+	// itself, by hash key and sequence number. LoongCollector's number of ranges
+	// that are sent at once, 0 to 512; here it is one for each file.
+	EnableExactlyOnce                int
 	AppendingLogPositionMeta         bool
 	AllowingIncludedByMultiConfigs   bool
 	AllowingCollectingFilesInRootDir bool

@@ -174,6 +174,7 @@ func (c *checker) inputFile(path string, f *InputFile) {
 	}
 	c.between(path+".MaxDirSearchDepth", int64(f.MaxDirSearchDepth), 0, maxSearchDepth)
 	c.between(path+".MaxCheckpointDirSearchDepth", int64(f.MaxCheckpointDirSearchDepth), 0, maxSearchDepth)
+	c.between(path+".EnableExactlyOnce", int64(f.EnableExactlyOnce), 0, 512)
 	c.between(path+".TailSizeKB", f.TailSizeKB, 0, maxTailSizeKB)
 	c.between(path+".FlushTimeoutSecs", int64(f.FlushTimeoutSecs), 0, maxTimeoutSecs)
 	c.between(path+".CloseUnusedReaderIntervalSec", int64(f.CloseUnusedReaderInterval), 1, maxTimeoutSecs)
