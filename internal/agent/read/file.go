@@ -6,14 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"logtail/internal/delivery"
 )
-
-// searchLimit is how many entries of a folder are looked at for a file that
-// was renamed out of its pattern (checkpoint_find_max_file_count of Logtail).
-const searchLimit = 1000
 
 // maxOpen is how many log files may stay open on any system.
 const maxOpen = 10_000
@@ -30,15 +25,48 @@ var ErrTruncated = errors.New("read: the file was truncated or rewritten")
 // ErrNotRegular says that a path is not a regular file.
 var ErrNotRegular = errors.New("read: not a regular file")
 
+// File is what a stream reads from: a log file, or the archive that it was
+// compressed to.
+type File interface {
+	io.ReaderAt
+	io.Closer
+	// Name returns the path that it was opened at.
+	Name() string
+}
+
+var (
+	_ File = (*os.File)(nil)
+	_ File = (*Compressed)(nil)
+)
+
+// Len returns how many bytes of content f has: the size of a file; of an archive
+// the decompressed length, which is known once it was read to its end, and -1
+// before.
+func Len(f File) (int64, error) {
+	if c, ok := f.(*Compressed); ok {
+		return c.Len(), nil
+	}
+	s, ok := f.(interface{ Stat() (os.FileInfo, error) })
+	if !ok {
+		return -1, nil
+	}
+	fi, err := s.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return fi.Size(), nil
+}
+
 // Chunk reads from f at offset off into buf and returns the content behind
 // off, and the bytes that stand before it (up to Overlap), which Chunk has
 // compared with tail (a delivery.TailHash; 0 = not known). At the end of the
 // file content is empty. It returns ErrTruncated if the bytes before off are
-// others, or are gone.
+// others, or are gone. An error of reading is returned only when there is no content
+// before it.
 func Chunk(f io.ReaderAt, off, tail uint64, buf []byte) (before, content []byte, err error) {
 	over := min(off, Overlap)
 	n, err := f.ReadAt(buf, int64(off-over))
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) && uint64(n) <= over {
 		return nil, nil, err
 	}
 	if uint64(n) < over {
@@ -116,64 +144,4 @@ func AlignTail(f io.ReaderAt, off uint64) (start, hash uint64, err error) {
 		return 0, 0, ErrTruncated
 	}
 	return start, hash, nil
-}
-
-// Search looks for the known file in the folder where it was last seen, and
-// depth levels below it, as it has gone from its path, and returns it opened
-// with its new path. At most searchLimit entries are looked at. It is
-// os.ErrNotExist if the file is not there, and ErrTruncated if it is, by its
-// time of birth, but with other content.
-func Search(k *Known, lastPath string, depth int) (*os.File, string, error) {
-	left, truncated := searchLimit, false
-	if f, path := search(k, filepath.Dir(lastPath), depth, &left, &truncated); f != nil {
-		return f, path, nil
-	}
-	if truncated {
-		return nil, "", ErrTruncated
-	}
-	return nil, "", fmt.Errorf("%s: %w", lastPath, os.ErrNotExist)
-}
-
-func search(k *Known, dir string, depth int, left *int, truncated *bool) (*os.File, string) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, ""
-	}
-	names, _ := d.Readdirnames(max(*left, 1)) // what could be listed is looked at
-	d.Close()
-	var below []string
-	for _, name := range names {
-		if *left--; *left < 0 {
-			return nil, ""
-		}
-		path := filepath.Join(dir, name)
-		fi, err := os.Lstat(path)
-		if err != nil {
-			continue
-		}
-		if fi.IsDir() && depth > 0 {
-			below = append(below, path)
-		}
-		if !fi.Mode().IsRegular() || !maybe(fi, k) {
-			continue
-		}
-		f, facts, _, err := Look(path)
-		if err != nil {
-			continue
-		}
-		switch Decide(k, &facts) {
-		case Same:
-			return f, path
-		case Truncated:
-			*truncated = *truncated || k.Birth != 0 && k.Birth == facts.Birth && k.Dev == facts.Dev
-		case Other:
-		}
-		f.Close()
-	}
-	for _, b := range below {
-		if f, path := search(k, b, depth-1, left, truncated); f != nil {
-			return f, path
-		}
-	}
-	return nil, ""
 }

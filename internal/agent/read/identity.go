@@ -3,7 +3,7 @@
 package read
 
 import (
-	"os"
+	"io"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -27,13 +27,14 @@ type Known struct {
 	Head    uint64 // hash of the first HeadLen bytes
 	End     uint64 // offset up to which the file was read, for the check of what stands before it
 	Tail    uint64 // delivery.TailHash before End; 0 = not known
+	Mtime   int64  // when the file was modified at the last look, unix nanoseconds; 0 = not known
 }
 
 // Facts is what a file is found to be now. Head and Tail are asked for only
 // where they decide.
 type Facts struct {
 	Identity
-	Size int64
+	Size int64                                   // bytes of content; -1 = not known (an archive)
 	Head func(n int) (hash uint64, ok bool)      // hash of the first n bytes
 	Tail func(end uint64) (hash uint64, ok bool) // delivery.TailHash before end
 }
@@ -97,8 +98,40 @@ func changed(k *Known, f *Facts) Verdict {
 	return Truncated
 }
 
+// SameContent says whether a file with the given facts has the content that is
+// known, whatever its identity is: a copy, or what an archive holds. Nothing can be
+// said of a file of which no head is known; that is false.
+func SameContent(k *Known, f *Facts) bool {
+	if k.HeadLen <= 0 {
+		return false
+	}
+	if f.Size >= 0 && (f.Size < int64(k.HeadLen) || uint64(f.Size) < k.End) {
+		return false
+	}
+	if h, ok := f.Head(k.HeadLen); !ok || h != k.Head {
+		return false
+	}
+	if k.End == 0 || k.Tail == 0 {
+		return true
+	}
+	h, ok := f.Tail(k.End)
+	return ok && h == k.Tail
+}
+
+// strong says whether what is known of the content is enough to find a file by it
+// under any name. Two files may well begin with the same few lines.
+func (k *Known) strong() bool { return k.HeadLen >= HeadBytes && k.Tail != 0 }
+
+// mtimeSlack is how much older than Known.Mtime a file may seem that has the known
+// content: stored times are in whole seconds, some file systems count in two.
+const mtimeSlack = 2e9
+
+// older says whether a file was last modified before the known one was, so that it
+// cannot have come from it.
+func (k *Known) older(mtime int64) bool { return k.Mtime != 0 && mtime < k.Mtime-mtimeSlack }
+
 // HashHead hashes the first n bytes of f; ok is false if there are fewer.
-func HashHead(f *os.File, n int) (hash uint64, ok bool) {
+func HashHead(f io.ReaderAt, n int) (hash uint64, ok bool) {
 	buf := make([]byte, n)
 	if m, _ := f.ReadAt(buf, 0); m < n {
 		return 0, false
