@@ -49,3 +49,22 @@ func Classify(err error) Class {
 	}
 	return Terminal
 }
+
+// blame says whether a failure is one of the region (network and server errors),
+// of the project (its write quota) or of the logstore (that of its shards).
+func blame(err error) (b [3]bool) {
+	if err == nil {
+		return b
+	}
+	switch Classify(err) {
+	case Network, Server:
+		b[0] = true
+	case Quota:
+		var e *sls.Error
+		project := errors.As(err, &e) &&
+			(e.Code == sls.CodeWriteQuotaExceed || e.Code == sls.CodeProjectQuotaExceed || e.Code == sls.CodeProjectForbidden)
+		b[1], b[2] = project, !project
+	default:
+	}
+	return b
+}

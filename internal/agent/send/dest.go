@@ -23,17 +23,26 @@ const (
 	TerminalTries = 5
 	// DefaultConcurrency is send_request_concurrency.
 	DefaultConcurrency = 20
+	// ReplayRate is how much a second is sent again from the disk buffer to an SLS
+	// that knows no ranges, in bytes: default_send_byte_per_sec. Our own server has
+	// no such limit, as 500 MB would take four minutes.
+	ReplayRate = 2 << 20
 
 	// laneBytes bounds what one lane may have queued, so that one hot file
 	// does not take the whole budget of its destination.
 	laneBytes = 4 << 20
 	// requestBytes and requestPackages bound a request (a request holds at
-	// least one package, whatever its size).
+	// least one package, whatever its size). While a destination fails, a request
+	// is a probe, which need not be large.
 	requestBytes    = 2 << 20
 	requestPackages = 256
-	// destRequests is how many requests a destination may have in flight, so
-	// that one that hangs does not use up the concurrency of all.
+	probeBytes      = 64 << 10
+	// destRequests is how many requests a destination may have in flight: more
+	// would only be smaller.
 	destRequests = 4
+	// destReplays is how many of them may be from the disk buffer, so that what is
+	// new in other lanes goes on too.
+	destReplays = 2
 	// resumeLanes is how many lanes one resume call may name.
 	resumeLanes = 10000
 )
@@ -41,13 +50,15 @@ const (
 // Options of a destination. Zero durations and counts mean the defaults.
 type Options struct {
 	Name          string // for messages: "project/logstore at endpoint"
-	Bytes         int64  // budget of queued packages in bytes
+	Bytes         int64  // bound of queued packages in bytes; 0: only that of Shared
 	RetryWait     time.Duration
 	AuthRetry     time.Duration
 	TerminalTries int
 	// Shared is what this destination shares with the others; nil: nothing.
 	Shared *Shared
-	// Target tells which limits of concurrency it shares with them.
+	// Target tells which limits of concurrency it shares with them. With a
+	// logstore in it, the documented limits of time of SLS hold too, as long as
+	// the destination knows no ranges.
 	Target Target
 	// Buffer is the disk buffer of the agent; nil: there is none, and Spill does nothing.
 	Buffer Store
@@ -75,6 +86,8 @@ const (
 	AlarmSendFail  = "SEND_DATA_FAIL_ALARM"
 	AlarmQuota     = "SEND_QUOTA_EXCEED_ALARM"
 	AlarmDiscard   = "DISCARD_DATA_ALARM"
+	AlarmSecondary = "DISCARD_SECONDARY_ALARM" // of the disk buffer
+	AlarmDropData  = "DROP_DATA_ALARM"
 	AlarmDelivery  = "EXACTLY_ONCE_ALARM"
 	alarmPartLimit = 300 // characters of a foreign error that an alarm repeats
 )
@@ -88,28 +101,50 @@ type Stats struct {
 }
 
 // Dest is one destination: it owns a goroutine that gathers requests from the
-// lanes that have packages, and one goroutine per request in flight.
+// lanes that have packages, one goroutine per request in flight, and one that
+// writes to the disk buffer.
 type Dest struct {
-	opt   Options
-	tr    Transport
-	Stats Stats
+	opt    Options
+	tr     Transport
+	Stats  Stats
+	member *member // in opt.Shared
 
-	wake chan struct{} // capacity 1: "look again"
+	wake      chan struct{} // capacity 1: "look again"
+	wakeSpill chan struct{} // capacity 1: the same for the spiller
 
 	mu       sync.Mutex
+	account  *account // in the budget of opt.Shared; nil: there is none
 	lanes    map[*Lane]struct{}
-	ready    []*Lane // have packages and no request in flight, first come first served
-	delayed  []*Lane // wait for notBefore
-	parked   []*Lane // their owners wait for space
-	asking   []*Lane // wait for a resume
+	left     map[delivery.LaneID]*Lane // closed, with packages that another lane may take over
+	ready    []*Lane                   // have packages and no request in flight, first come first served
+	replay   []*Lane                   // the same, but the first package is in the disk buffer
+	delayed  []*Lane                   // wait for notBefore
+	parked   []*Lane                   // their owners wait for space
+	asking   []*Lane                   // wait for a resume
+	spilling map[*Lane]struct{}        // have Spill on
+	due      []*Lane                   // have packages that are to be written to the disk buffer now
 	held     int64
 	requests int
+	replays  int  // of the requests, those from the disk buffer
+	replayed bool // the last request was one
 	known    bool // the first resume was answered
 	ranges   bool
 	session  uint64
 	incarn   string
-	failing  bool // the last request failed: one at a time until one succeeds
 	pause    time.Time
+
+	failing bool // the last request failed: one at a time until one succeeds
+	class   Class
+	since   time.Time // it is failing
+	problem string    // what it said
+
+	storedCount int // packages in the disk buffer
+	storedBytes int64
+	replayRate  *rate.Limiter
+	spillPause  time.Time // no writing to the disk buffer before
+	spillFailed bool      // since the last success
+	spillFull   bool      // because there is no room; owners that cannot wait make some
+	expired     time.Time // it was looked for what is too old
 }
 
 // NewDest returns a destination; Run makes it work.
@@ -123,8 +158,8 @@ func NewDest(tr Transport, opt Options) *Dest {
 	if opt.TerminalTries == 0 {
 		opt.TerminalTries = TerminalTries
 	}
-	if opt.Slots == nil {
-		opt.Slots = make(chan struct{}, DefaultConcurrency)
+	if opt.Shared == nil {
+		opt.Shared = NewShared(cap(opt.Slots), nil)
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -135,25 +170,15 @@ func NewDest(tr Transport, opt Options) *Dest {
 	if opt.Alarm == nil {
 		opt.Alarm = func(kind, message string) { opt.Log.Warn(message, "alarm", kind) }
 	}
-	return &Dest{opt: opt, tr: tr, wake: make(chan struct{}, 1), lanes: map[*Lane]struct{}{}}
+	d := &Dest{
+		opt: opt, tr: tr, wake: make(chan struct{}, 1), wakeSpill: make(chan struct{}, 1), replayRate: opt.BufferRate,
+		lanes: map[*Lane]struct{}{}, left: map[delivery.LaneID]*Lane{}, spilling: map[*Lane]struct{}{},
+	}
+	d.member, d.account = opt.Shared.join(d, opt.Target, opt.Now())
+	return d
 }
 
-// Lane adds a lane that goes on from the checkpoint c. fresh says that its
-// stream is new, so that the destination cannot know it. LaneReady follows,
-// always from another goroutine. What the disk buffer has of the lane goes first,
-// and before that what it has of the former lanes: those that the stream had
-// before it got a new id, oldest first.
-func (d *Dest) Lane(id delivery.LaneID, owner Owner, c delivery.Checkpoint, fresh bool, former ...delivery.LaneID) *Lane {
-	l := &Lane{ID: id, dest: d, owner: owner, checkpoint: c, fresh: fresh}
-	d.mu.Lock()
-	d.lanes[l] = struct{}{}
-	d.asking = append(d.asking, l)
-	d.mu.Unlock()
-	d.signal()
-	return l
-}
-
-// Pending says how many packages are not acknowledged.
+// Pending says how many packages are neither acknowledged nor in the disk buffer.
 func (d *Dest) Pending() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,13 +190,21 @@ func (d *Dest) Pending() int {
 }
 
 // Close closes the way to the destination; Run must have ended.
-func (d *Dest) Close() error { return d.tr.Close() }
+func (d *Dest) Close() error {
+	d.opt.Shared.leave(d.member)
+	d.account.leave()
+	return d.tr.Close()
+}
 
-// Run works until ctx ends, and returns when no request is in flight any more.
+// Run works until ctx ends, and returns when no request is in flight any more and
+// the lanes that spill are in the disk buffer, for a few seconds at most.
 func (d *Dest) Run(ctx context.Context) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	var requests, spilling sync.WaitGroup
+	if d.opt.Buffer != nil {
+		spilling.Go(func() { d.spill(ctx) })
+	}
 	for ctx.Err() == nil {
+		d.letIn()
 		if asked := d.takeAsking(); len(asked) > 0 {
 			d.resume(ctx, asked)
 			continue
@@ -181,27 +214,14 @@ func (d *Dest) Run(ctx context.Context) {
 			d.sleep(ctx, wait)
 			continue
 		}
-		select {
-		case d.opt.Slots <- struct{}{}:
-		case <-ctx.Done():
-			d.giveBack(req)
-			return
-		}
-		wg.Go(func() {
-			defer d.signal()
-			err := d.throttle(ctx, req)
-			var out []Outcome
-			if err == nil {
-				out, err = d.tr.Send(ctx, req.pkgs)
-			}
-			<-d.opt.Slots
-			if err != nil && ctx.Err() != nil {
-				d.giveBack(req)
-				return
-			}
-			d.finish(req, out, err)
+		requests.Go(func() {
+			d.carry(ctx, req)
+			d.signal()
 		})
 	}
+	requests.Wait()
+	spilling.Wait()
+	d.spillRest()
 }
 
 // sleep waits until there is something to do, or for the duration (negative: no limit).
@@ -226,173 +246,35 @@ func (d *Dest) signal() {
 	}
 }
 
+// letIn wakes an owner that waits for space, if there is some: others may have
+// given memory back.
+func (d *Dest) letIn() {
+	var n notices
+	d.mu.Lock()
+	d.unpark(&n)
+	d.mu.Unlock()
+	d.give(&n)
+}
+
 // enqueue puts the lane in line, if it has something to send and may.
 func (d *Dest) enqueue(l *Lane) {
-	if l.state != laneActive || l.inFlight > 0 || l.queued || len(l.queue) == 0 {
+	if l.state != laneActive || l.busy || l.queued || l.waiting() == 0 || l.headGone() {
 		return
 	}
 	l.queued = true
-	if l.notBefore.After(d.opt.Now()) {
+	switch {
+	case l.notBefore.After(d.opt.Now()):
 		d.delayed = append(d.delayed, l)
-	} else {
+	case len(l.disk) > 0:
+		d.replay = append(d.replay, l)
+	default:
 		d.ready = append(d.ready, l)
 	}
 }
 
-// request is the packages of some lanes, in order.
-type request struct {
-	pkgs  []*Package
-	parts []part
-	raw   int64
-}
-
-// part is how many packages of a request belong to a lane; abandoned says that
-// before them goes a range that was dropped earlier.
-type part struct {
-	lane      *Lane
-	n         int
-	abandoned bool
-}
-
-// take gathers the next request; nil if there is none now, with the time to
-// wait (negative: until a signal).
-func (d *Dest) take() (*request, time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.opt.Now()
-	wait := time.Duration(-1)
-	if left := d.pause.Sub(now); left > 0 {
-		return nil, left
-	}
-	kept := d.delayed[:0]
-	for _, l := range d.delayed {
-		if left := l.notBefore.Sub(now); left > 0 && l.state == laneActive {
-			kept = append(kept, l)
-			if wait < 0 || left < wait {
-				wait = left
-			}
-			continue
-		}
-		d.ready = append(d.ready, l)
-	}
-	clear(d.delayed[len(kept):])
-	d.delayed = kept
-	if !d.known || d.requests >= destRequests || d.failing && d.requests > 0 {
-		return nil, wait
-	}
-	req := &request{}
-	bytes, used := 0, 0
-	for _, l := range d.ready {
-		if len(req.pkgs) > 0 && (bytes >= requestBytes || len(req.pkgs) >= requestPackages || l.state == laneActive && len(l.queue) > 0 && l.queue[0].alone) {
-			break
-		}
-		used++
-		l.queued = false
-		if l.state != laneActive || len(l.queue) == 0 {
-			continue
-		}
-		bytes += d.gather(req, l, requestBytes-bytes)
-		if req.pkgs[len(req.pkgs)-1].alone {
-			break
-		}
-	}
-	rest := copy(d.ready, d.ready[used:])
-	clear(d.ready[rest:])
-	d.ready = d.ready[:rest]
-	if len(req.pkgs) == 0 {
-		return nil, wait
-	}
-	d.requests++
-	return req, 0
-}
-
-// gather adds the lane's first packages, up to about max bytes, to the request.
-func (d *Dest) gather(req *request, l *Lane, limit int) (bytes int) {
-	p := part{lane: l}
-	if c := &l.checkpoint; c.AbandonedFrom < c.End {
-		if d.ranges {
-			p.abandoned = true
-			req.pkgs = append(req.pkgs, &Package{Range: delivery.Range{
-				Lane: l.ID, Session: l.session, Start: c.AbandonedFrom, End: c.End, EndHash: c.Hash, State: c.State,
-				Flags: delivery.Abandoned | d.claim(l), Reason: c.AbandonedReason,
-			}})
-		} else {
-			c.AbandonedFrom = c.End
-		}
-	}
-	for _, pkg := range l.queue {
-		if p.n > 0 && (bytes >= limit || pkg.alone || len(req.pkgs) >= requestPackages) {
-			break
-		}
-		pkg.Range.Lane, pkg.Range.Session = l.ID, l.session
-		pkg.Range.Flags &^= delivery.Claim
-		if p.n == 0 && !p.abandoned {
-			pkg.Range.Flags |= d.claim(l)
-		}
-		req.pkgs = append(req.pkgs, pkg)
-		req.raw += int64(pkg.RawSize)
-		bytes += len(pkg.Data())
-		p.n++
-		if pkg.alone {
-			break
-		}
-	}
-	l.inFlight = p.n
-	req.parts = append(req.parts, p)
-	return bytes
-}
-
-func (d *Dest) claim(l *Lane) delivery.Flags {
-	if l.claim {
-		return delivery.Claim
-	}
-	return 0
-}
-
-// throttle waits until the request may be sent under the limits of bandwidth.
-func (d *Dest) throttle(ctx context.Context, req *request) error {
-	for _, r := range d.opt.Rates {
-		for left := int(req.raw); left > 0; {
-			n := min(left, r.Burst())
-			if err := r.WaitN(ctx, n); err != nil {
-				return err
-			}
-			left -= n
-		}
-	}
-	return nil
-}
-
-// giveBack undoes take.
-func (d *Dest) giveBack(req *request) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.requests--
-	for _, p := range req.parts {
-		p.lane.inFlight = 0
-		d.enqueue(p.lane)
-	}
-}
-
-// clear forgets all that is queued in the lane. Packages that are in flight
-// keep their buffers until the garbage collector finds them.
-func (d *Dest) clear(l *Lane) {
-	for i, p := range l.queue {
-		l.held -= p.bytes()
-		d.held -= p.bytes()
-		if i >= l.inFlight {
-			p.Buf.Release()
-			p.Buf = nil
-		}
-	}
-	l.queue = nil
-}
-
-// Snapshot returns what the destination does now.
-func (d *Dest) Snapshot() Snapshot {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return Snapshot{Name: d.opt.Name, State: StateOK}
+// room says whether there is memory for more packages.
+func (d *Dest) room() bool {
+	return (d.opt.Bytes == 0 || d.held < d.opt.Bytes) && d.account.room(d.failing)
 }
 
 func (d *Dest) alarm(kind, format string, args ...any) {

@@ -1,64 +1,56 @@
 package send
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"net/http"
+	"time"
 
 	"logtail/internal/delivery"
 	"logtail/internal/sls"
 )
 
-// notices are the owners' calls that follow from an outcome; they are made
-// when the destination is not locked any more.
-type notices struct {
-	acked, space, stopped []*Lane
-}
-
-func (n *notices) give() {
-	for _, l := range n.acked {
-		l.owner.LaneAcked(l)
-	}
-	for _, l := range n.stopped {
-		l.owner.LaneStopped(l)
-	}
-	for _, l := range n.space {
-		l.owner.LaneSpace(l)
-	}
-}
-
 // finish takes over the outcome of a request.
 func (d *Dest) finish(req *request, out []Outcome, err error) {
-	d.Stats.Requests.Add(1)
 	var n notices
+	now := d.opt.Now()
 	d.mu.Lock()
-	d.requests--
+	d.landed(req)
+	if len(req.pkgs) > 0 {
+		d.Stats.Requests.Add(1)
+		if err == nil {
+			d.well(now)
+		}
+	}
 	if err != nil {
-		d.failed(req, err, &n)
+		d.failed(req, err, now, &n)
 	} else {
-		d.failing = false
-		i := 0
-		for _, p := range req.parts {
-			k := p.n
-			if p.abandoned {
-				k++
-			}
-			d.settle(p, out[i:i+k], &n)
-			i += k
+		for i := range req.parts {
+			p := &req.parts[i]
+			d.settle(req, p, out[p.at:p.at+p.size()], &n)
 		}
 	}
 	d.unpark(&n)
 	d.mu.Unlock()
-	n.give()
+	d.give(&n)
+}
+
+// back ends a lane's part in a request; it is false if the lane has forgotten the
+// packages meanwhile.
+func (d *Dest) back(p *part) bool {
+	l := p.lane
+	l.busy, l.inFlight = false, 0
+	if p.epoch != l.epoch || l.state != laneActive {
+		d.enqueue(l)
+		return false
+	}
+	return true
 }
 
 // settle takes over the outcomes of one lane's packages.
-func (d *Dest) settle(p part, out []Outcome, n *notices) {
+func (d *Dest) settle(req *request, p *part, out []Outcome, n *notices) {
 	l := p.lane
-	l.inFlight = 0
-	if len(l.queue) < p.n || l.state != laneActive {
-		return // closed meanwhile
+	if !d.back(p) {
+		return
 	}
 	accepted := 0
 	for i, o := range out {
@@ -71,21 +63,34 @@ func (d *Dest) settle(p part, out []Outcome, n *notices) {
 			accepted++
 			continue
 		}
-		d.accept(l, accepted, n)
+		d.accept(req, p, accepted, n)
 		d.refuse(l, o, n)
 		return
 	}
-	d.accept(l, accepted, n)
+	d.accept(req, p, accepted, n)
+	if p.lost != nil {
+		d.notLoaded(p, n)
+	}
+	d.goOn(l, n)
+}
+
+// goOn puts the lane in line, or has it deal first with what the disk buffer has lost.
+func (d *Dest) goOn(l *Lane, n *notices) {
+	if l.headGone() {
+		n.heal = append(n.heal, l)
+		return
+	}
 	d.enqueue(l)
 }
 
-// accept acknowledges the first k packages.
-func (d *Dest) accept(l *Lane, k int, n *notices) {
+// accept acknowledges the part's first k packages.
+func (d *Dest) accept(req *request, p *part, k int, n *notices) {
 	if k == 0 {
 		return
 	}
+	l := p.lane
 	l.claim = false
-	logs, bytes := l.advance(k)
+	logs, bytes := d.advance(l, k, req.last(p, k), n)
 	l.checkpoint.AbandonedFrom = l.checkpoint.End
 	l.checkpoint.Incarnation = d.incarn
 	d.Stats.Packages.Add(int64(k))
@@ -99,32 +104,24 @@ func (d *Dest) refuse(l *Lane, o Outcome, n *notices) {
 	if o.Err != nil {
 		d.Stats.Failures.Add(1)
 		d.punish(l, 1, o.Err, n)
-		d.enqueue(l)
+		d.goOn(l, n)
 		return
 	}
 	switch delivery.React(o.Action) {
 	case delivery.Stop:
 		d.alarm(AlarmDelivery, "another agent with the same state writes to %s; this one stops sending the file (was the machine cloned together with the agent's data folder?)", d.opt.Name)
-		d.clear(l)
-		l.state = laneStopped
+		d.leave(l, n)
 		n.stopped = append(n.stopped, l)
 	default: // hole, unknown lane, foreign content: agree anew
 		d.opt.Log.Info("a lane is agreed on anew", "destination", d.opt.Name, "lane", l.ID.String(), "answer", o.Action.String())
-		d.ask(l)
+		l.state, l.fresh, l.local = laneAsking, false, l.spill
+		d.asking = append(d.asking, l)
 	}
 }
 
-// ask sends the lane back to the first contact.
-func (d *Dest) ask(l *Lane) {
-	d.clear(l)
-	l.state, l.fresh = laneAsking, false
-	d.asking = append(d.asking, l)
-}
-
 // failed reacts to a request that failed as a whole.
-func (d *Dest) failed(req *request, err error, n *notices) {
+func (d *Dest) failed(req *request, err error, now time.Time, n *notices) {
 	d.Stats.Failures.Add(1)
-	now := d.opt.Now()
 	class := Classify(err)
 	switch class {
 	case Clock: // the client has learnt the server's time from the answer
@@ -146,28 +143,29 @@ func (d *Dest) failed(req *request, err error, n *notices) {
 		}
 		d.alarm(kind, "sending to %s failed (%s): %s; trying again every %v", d.opt.Name, class, short(err), d.opt.RetryWait)
 	}
-	d.failing = true
+	d.ill(class, err, now)
 	offered := 0 // without the ranges that only tell what was dropped
-	for _, p := range req.parts {
-		offered += p.n
+	for i := range req.parts {
+		offered += req.parts[i].n
 	}
-	for _, p := range req.parts {
-		l := p.lane
-		l.inFlight = 0
-		if len(l.queue) < p.n || l.state != laneActive {
+	for i := range req.parts {
+		p := &req.parts[i]
+		if !d.back(p) {
 			continue
 		}
-		if class == Auth || class == Terminal {
-			if offered > 1 && class == Terminal && !missing(err) {
-				// One bad package must not cost its companions.
-				for _, pkg := range l.queue[:p.n] {
-					pkg.alone = true
-				}
-			} else {
-				d.punish(l, p.n, err, n)
-			}
+		l := p.lane
+		if p.lost != nil {
+			d.notLoaded(p, n)
 		}
-		d.enqueue(l)
+		if offered > 1 && class == Terminal && !missing(err) {
+			// One bad package must not cost its companions.
+			for k := range p.n {
+				l.tried(k).alone = true
+			}
+		} else {
+			d.punish(l, p.n, err, n)
+		}
+		d.goOn(l, n)
 	}
 }
 
@@ -178,24 +176,24 @@ func missing(err error) bool {
 	return errors.As(err, &e) && e.Status == http.StatusNotFound
 }
 
-// punish counts a refusal against the lane's first k packages, and gives up
+// punish counts a failure against the lane's first k packages, and gives up
 // those for which the rule says so.
 func (d *Dest) punish(l *Lane, k int, err error, n *notices) {
 	now := d.opt.Now()
 	class := Classify(err)
-	drop := 0
-	for i, pkg := range l.queue[:k] {
+	drop, why := 0, delivery.ReasonRefused
+	for i := range k {
+		t := l.tried(i)
+		if since(&t.failed, now) >= FailingLimit && d.expires() {
+			drop, why = i+1, delivery.ReasonTooOld
+		}
 		switch class {
 		case Auth:
-			if pkg.failed.IsZero() {
-				pkg.failed = now
-			}
-			if now.Sub(pkg.failed) >= d.opt.AuthRetry {
+			if since(&t.refused, now) >= d.opt.AuthRetry {
 				drop = i + 1
 			}
 		case Terminal:
-			pkg.tries++
-			if pkg.tries >= d.opt.TerminalTries {
+			if t.tries++; int(t.tries) >= d.opt.TerminalTries {
 				drop = i + 1
 			}
 		default:
@@ -207,24 +205,26 @@ func (d *Dest) punish(l *Lane, k int, err error, n *notices) {
 	if drop == 0 {
 		return
 	}
-	c := &l.checkpoint
-	if c.AbandonedFrom == c.End {
-		c.AbandonedReason = delivery.ReasonRefused
+	logs, bytes := d.abandon(l, drop, l.place(drop), why, n)
+	d.drop(l, why, logs, bytes, n)
+	d.alarm(AlarmDiscard, "%d logs (%d bytes of the file) for %s are dropped (%s): %s", logs, bytes, d.opt.Name, why, short(err))
+}
+
+// place returns the range of the lane's k-th package, counted from 1, as far as
+// it is known without the disk buffer.
+func (l *Lane) place(k int) *delivery.Range {
+	if k <= len(l.disk) {
+		return &delivery.Range{End: l.disk[k-1].end}
 	}
-	from := c.AbandonedFrom
-	logs, bytes := l.advance(drop)
-	c.AbandonedFrom = from
-	d.Stats.DroppedLogs.Add(int64(logs))
-	d.Stats.DroppedBytes.Add(bytes)
-	d.alarm(AlarmDiscard, "%d logs (%d bytes of the file) for %s are dropped, as the destination refuses them: %s", logs, bytes, d.opt.Name, short(err))
-	n.acked = append(n.acked, l)
+	r := l.queue[k-1-len(l.disk)].Range
+	return &r
 }
 
 // unpark lets one owner go on for which there is space again; its call of
 // Accepts wakes the next one, so that 20,000 waiting streams do not all run for
 // the space of one package.
 func (d *Dest) unpark(n *notices) {
-	if d.held >= d.opt.Bytes {
+	if len(d.parked) == 0 || !d.room() {
 		return
 	}
 	for range len(d.parked) {
@@ -242,125 +242,4 @@ func (d *Dest) unpark(n *notices) {
 		n.space = append(n.space, l)
 		return
 	}
-}
-
-// takeAsking returns the lanes to ask for, or, before the first contact, an
-// empty call if there is no lane yet that needs an answer.
-func (d *Dest) takeAsking() []*Lane {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.asking) == 0 || d.pause.After(d.opt.Now()) {
-		return nil
-	}
-	k := min(len(d.asking), resumeLanes)
-	asked := append([]*Lane(nil), d.asking[:k]...)
-	rest := copy(d.asking, d.asking[k:])
-	clear(d.asking[rest:])
-	d.asking = d.asking[:rest]
-	return asked
-}
-
-// resume agrees with the destination where the lanes go on.
-func (d *Dest) resume(ctx context.Context, lanes []*Lane) {
-	d.mu.Lock()
-	known, session, ranges := d.known, d.session, d.ranges
-	d.mu.Unlock()
-	var ids []delivery.LaneID
-	var index []int
-	for _, l := range lanes {
-		index = append(index, len(ids))
-		if !l.fresh {
-			ids = append(ids, l.ID)
-		}
-	}
-	r := &Resumed{Ranges: ranges, Session: session, Incarnation: d.incarn}
-	if !known || len(ids) > 0 && ranges {
-		var err error
-		if r, err = d.tr.Resume(ctx, ids); err != nil {
-			d.resumeFailed(ctx, lanes, err)
-			return
-		}
-		if r.Ranges && len(r.Progress) != len(ids) {
-			d.resumeFailed(ctx, lanes, fmt.Errorf("the destination answered for %d lanes of %d", len(r.Progress), len(ids)))
-			return
-		}
-	}
-	type ready struct {
-		lane *Lane
-		plan delivery.Plan
-	}
-	var out []ready
-	for i, l := range lanes {
-		var p *delivery.Progress
-		if r.Ranges && !l.fresh {
-			p = r.Progress[index[i]]
-		}
-		c := l.Checkpoint()
-		out = append(out, ready{l, delivery.Resume(c, p, r.Incarnation, l.owner.Holds)})
-		d.report(l, &out[i].plan, r.Ranges)
-	}
-	d.mu.Lock()
-	if !d.known || r.Session > d.session {
-		d.known, d.ranges, d.session, d.incarn = true, r.Ranges, r.Session, r.Incarnation
-	}
-	d.failing = false
-	for _, x := range out {
-		l := x.lane
-		if l.state == laneStopped {
-			continue
-		}
-		l.state, l.session, l.claim = laneAgreed, r.Session, x.plan.Claim
-		if l.fresh {
-			l.session = d.session
-		}
-		l.checkpoint.Point, l.checkpoint.AbandonedFrom = x.plan.Point, x.plan.AbandonFrom
-		l.checkpoint.Incarnation = r.Incarnation
-	}
-	var n notices
-	d.unpark(&n) // what the lanes had queued is gone
-	d.mu.Unlock()
-	n.give()
-	for _, x := range out {
-		x.lane.owner.LaneReady(x.lane, x.plan)
-	}
-}
-
-// report says what a resume found out.
-func (d *Dest) report(l *Lane, plan *delivery.Plan, ranges bool) {
-	switch {
-	case !ranges:
-	case plan.NewStream:
-		d.alarm(AlarmDelivery, "%s has other content for a file than this agent; the file goes on as a new stream (was the machine cloned or rolled back?)", d.opt.Name)
-	case plan.MadeAgain:
-		d.alarm(AlarmDelivery, "the logstore of %s was deleted and made again; files go on where they stand", d.opt.Name)
-	case plan.Forgotten:
-		d.alarm(AlarmDelivery, "%s has forgotten a file; it goes on where it stands", d.opt.Name)
-	case plan.Behind:
-		d.alarm(AlarmDelivery, "%s lost acknowledged logs; they are sent again from the file as far as it has them", d.opt.Name)
-	}
-}
-
-// resumeFailed puts the lanes back and waits.
-func (d *Dest) resumeFailed(ctx context.Context, lanes []*Lane, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	d.Stats.Failures.Add(1)
-	d.mu.Lock()
-	if !d.failing {
-		d.alarm(AlarmSendFail, "no contact with %s (%s): %s; trying again every %v", d.opt.Name, Classify(err), short(err), d.opt.RetryWait)
-	}
-	d.failing = true
-	d.pause = d.opt.Now().Add(d.opt.RetryWait)
-	d.asking = append(d.asking, lanes...)
-	d.mu.Unlock()
-}
-
-// short cuts a foreign text to what an alarm may repeat.
-func short(err error) string {
-	s := err.Error()
-	if len(s) > alarmPartLimit {
-		s = s[:alarmPartLimit] + "..."
-	}
-	return s
 }

@@ -10,9 +10,9 @@ import (
 // destination's goroutines, never while the destination is locked.
 type Owner interface {
 	// LaneReady says where the lane goes on, after the first contact and after
-	// every disagreement; what was queued before is forgotten. The owner calls
-	// Begin when it has taken that up: till then, what it Puts belongs to the
-	// time before and is dropped.
+	// every disagreement; what was queued before is forgotten, unless it goes on
+	// behind that. The owner calls Begin when it has taken that up: till then, what
+	// it Puts belongs to the time before and is dropped.
 	LaneReady(l *Lane, plan delivery.Plan)
 	// LaneAcked says that the lane's checkpoint moved.
 	LaneAcked(l *Lane)
@@ -42,20 +42,34 @@ type Lane struct {
 	dest  *Dest
 	owner Owner
 
-	state      laneState
-	fresh      bool   // of a new stream, so the destination cannot know it
-	session    uint64 // of the last resume
-	claim      bool   // the next range sent must claim its place
-	queue      []*Package
-	inFlight   int // packages at the head of queue that are in a request
-	held       int64
-	spill      bool      // what cannot be sent now goes to the disk buffer
-	must       bool      // the owner cannot wait when that is full
-	queued     bool      // in dest.ready
+	state   laneState
+	fresh   bool   // of a new stream, so the destination cannot know it
+	session uint64 // of the last resume
+	claim   bool   // the next range sent must claim its place
+
+	disk     []stored   // packages in the disk buffer; they go before
+	queue    []*Package // those in memory
+	busy     bool       // has a request in flight
+	inFlight int        // packages at the head that are in it
+	epoch    uint32     // of the packages: one up when all are forgotten
+	held     int64
+	tail     delivery.Point // behind the last package
+
+	spill   bool  // what cannot be sent now goes to the disk buffer
+	must    bool  // the owner cannot wait when that is full
+	local   bool  // the owner goes on while the lane is being asked for
+	due     bool  // in dest.due
+	writing int   // packages at the head of queue that are being written to the disk buffer
+	heir    *Lane // has taken over the packages
+
+	queued     bool      // in dest.ready, replay or delayed
 	parked     bool      // in dest.parked
 	notBefore  time.Time // after a refusal
 	checkpoint delivery.Checkpoint
 }
+
+// Owner returns the stream that the lane belongs to.
+func (l *Lane) Owner() Owner { return l.owner }
 
 // Checkpoint returns how far the lane is delivered.
 func (l *Lane) Checkpoint() delivery.Checkpoint {
@@ -66,11 +80,14 @@ func (l *Lane) Checkpoint() delivery.Checkpoint {
 
 // Begin opens the lane for what follows the plan of LaneReady.
 func (l *Lane) Begin() {
-	l.dest.mu.Lock()
-	defer l.dest.mu.Unlock()
+	d := l.dest
+	d.mu.Lock()
 	if l.state == laneAgreed {
 		l.state = laneActive
+		d.enqueue(l) // what the disk buffer has
 	}
+	d.mu.Unlock()
+	d.signal()
 }
 
 // Pending says whether the lane has packages that are not acknowledged, or is
@@ -78,7 +95,12 @@ func (l *Lane) Begin() {
 func (l *Lane) Pending() bool {
 	l.dest.mu.Lock()
 	defer l.dest.mu.Unlock()
-	return len(l.queue) > 0 || l.state == laneAsking || l.state == laneAgreed
+	return l.waiting() > 0 || l.state == laneAsking || l.state == laneAgreed
+}
+
+// takes says whether what is Put now is kept.
+func (l *Lane) takes() bool {
+	return l.state == laneActive || l.state == laneAsking && l.local
 }
 
 // Accepts says whether the lane takes a package now. If it does not, the owner
@@ -89,36 +111,40 @@ func (l *Lane) Accepts() bool {
 	d := l.dest
 	var n notices
 	d.mu.Lock()
-	ok := l.state == laneActive && l.held < laneBytes && d.held < d.opt.Bytes
+	ok := l.takes() && l.held < laneBytes && d.room()
 	switch {
-	case ok, l.state != laneActive:
+	case ok, !l.takes():
 		d.unpark(&n)
 	case !l.parked:
 		l.parked = true
 		d.parked = append(d.parked, l)
 	}
 	d.mu.Unlock()
-	n.give()
+	d.give(&n)
 	return ok
 }
 
 // Put queues a package. Packages of a lane must follow one another. Put never
 // blocks; the caller asks Accepts before it makes more. While the lane is being
 // agreed on the package is dropped, as its place may be behind a hole: LaneReady
-// says from where on the owner makes packages again.
+// says from where on the owner makes packages again. A lane that spills keeps it.
 func (l *Lane) Put(p *Package) {
 	d := l.dest
 	d.mu.Lock()
-	if l.state != laneActive {
-		d.mu.Unlock()
+	defer d.mu.Unlock()
+	c := &l.checkpoint
+	if !l.takes() || p.Range.Start < c.End && p.Range.End <= c.End { // or the destination has it already
 		p.Buf.Release()
 		return
 	}
+	p.at = d.opt.Now()
 	l.queue = append(l.queue, p)
-	l.held += p.bytes()
-	d.held += p.bytes()
+	l.tail = delivery.Point{End: p.Range.End, Hash: p.Range.EndHash, State: p.Range.State}
+	d.hold(l, p.bytes())
 	d.enqueue(l)
-	d.mu.Unlock()
+	if l.spill && d.pressing(l) {
+		d.spillSoon(l)
+	}
 	d.signal()
 }
 
@@ -128,86 +154,65 @@ func (l *Lane) Idle() bool {
 	d := l.dest
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.known && d.requests == 0 && len(d.ready) == 0 && len(l.queue) == 0 && !d.failing
+	return d.known && d.requests == 0 && len(d.ready) == 0 && len(d.replay) == 0 && l.waiting() == 0 && !d.failing
 }
 
 // Name is the destination's name, for messages.
 func (l *Lane) Name() string { return l.dest.opt.Name }
 
-// Close forgets the lane; its packages are not sent any more. Owners of other
-// lanes may get LaneSpace before Close returns.
+// Close forgets the lane; its packages are not sent any more. If it spills or has
+// packages in the disk buffer, they wait for a lane that names this one as its
+// former, in this run of the agent or in the next. Owners of other lanes may get
+// LaneSpace before Close returns.
 func (l *Lane) Close() {
 	d := l.dest
 	var n notices
 	d.mu.Lock()
-	d.clear(l)
-	l.state = laneStopped
+	d.leave(l, &n)
 	delete(d.lanes, l)
 	d.unpark(&n)
 	d.mu.Unlock()
-	n.give()
+	d.give(&n)
 }
 
-// forget drops the first n packages and returns what they covered.
-func (l *Lane) forget(n int) (logs int, bytes int64) {
-	for _, p := range l.queue[:n] {
-		logs += p.Logs
-		bytes += int64(p.Range.End - p.Range.Start)
-		l.held -= p.bytes()
-		l.dest.held -= p.bytes()
-		p.Buf.Release()
-		p.Buf = nil
+// leave stops the lane. What is in the disk buffer, or should be, stays there.
+func (d *Dest) leave(l *Lane, n *notices) {
+	l.state, l.local = laneStopped, false
+	if !l.spill && len(l.disk) == 0 || l.waiting() == 0 {
+		d.clear(l, n)
+		delete(d.spilling, l)
+		if d.left[l.ID] == l {
+			delete(d.left, l.ID)
+		}
+		return
 	}
-	rest := copy(l.queue, l.queue[n:])
-	clear(l.queue[rest:])
-	l.queue = l.queue[:rest]
-	if rest == 0 && cap(l.queue) > 16 {
-		l.queue = nil
+	l.epoch++ // a request in flight is not heard of any more
+	l.inFlight = 0
+	d.left[l.ID] = l
+	if l.unwritten() > 0 && d.opt.Buffer != nil {
+		l.spill = true
+		d.spilling[l] = struct{}{}
+		d.spillSoon(l)
 	}
-	return logs, bytes
 }
 
-// advance moves the checkpoint over the first n packages.
-func (l *Lane) advance(n int) (logs int, bytes int64) {
-	last := &l.queue[n-1].Range
-	l.checkpoint.Point = delivery.Point{End: last.End, Hash: last.EndHash, State: last.State}
-	return l.forget(n)
-}
-
-// Owner returns the stream that the lane belongs to.
-func (l *Lane) Owner() Owner { return l.owner }
-
-// Spill says that what the lane cannot send now goes to the disk buffer, so that
-// it takes packages as long as there is room, and its owner need not be able to
-// read again what it has Put.
-func (l *Lane) Spill(on bool) {
-	l.dest.mu.Lock()
-	defer l.dest.mu.Unlock()
-	l.spill = on
-}
-
-// MustSpill says that the owner's content is lost if it cannot go on: a full disk
-// buffer makes room by the documented rule, which is to give up its oldest file.
-// It implies Spill(true).
-func (l *Lane) MustSpill(on bool) {
-	l.dest.mu.Lock()
-	defer l.dest.mu.Unlock()
-	l.must = on
-	l.spill = l.spill || on
-}
-
-// Safe says whether everything that was Put is acknowledged or durable in the
-// disk buffer, so that the owner's content may go.
-func (l *Lane) Safe() bool {
-	l.dest.mu.Lock()
-	defer l.dest.mu.Unlock()
-	return len(l.queue) == 0 && l.state == laneActive
-}
-
-// BeginLocal lets the owner go on while the destination gives no answer to the
-// first resume: from the point that it returns, with spilling. It is false if the
-// lane is agreed on (LaneReady comes or came) or there is no disk buffer. When the
-// answer comes, LaneReady follows only if the owner must go on elsewhere.
-func (l *Lane) BeginLocal() (delivery.Point, bool) {
-	return delivery.Point{}, false
+// Lane adds a lane that goes on from the checkpoint c. fresh says that its
+// stream is new, so that the destination cannot know it. LaneReady follows,
+// always from another goroutine. What the disk buffer has of the lane goes first,
+// and before that what it has of the former lanes: those that the stream had
+// before it got a new id, oldest first.
+func (d *Dest) Lane(id delivery.LaneID, owner Owner, c delivery.Checkpoint, fresh bool, former ...delivery.LaneID) *Lane {
+	l := &Lane{ID: id, dest: d, owner: owner, checkpoint: c, fresh: fresh, tail: c.Point}
+	var n notices
+	if d.opt.Buffer != nil {
+		ids := append(append([]delivery.LaneID(nil), former...), id)
+		d.inherit(l, ids, &n)
+	}
+	d.mu.Lock()
+	d.lanes[l] = struct{}{}
+	d.asking = append(d.asking, l)
+	d.mu.Unlock()
+	d.give(&n)
+	d.signal()
+	return l
 }

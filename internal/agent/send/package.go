@@ -18,9 +18,10 @@ type Package struct {
 	RawSize  int // bytes of the log group before compression
 	Logs     int
 
-	failed time.Time // of the first refusal of class Auth
-	tries  int       // of class Terminal
-	alone  bool      // send it in a request of its own: something in its last one was refused
+	tried
+	at   time.Time // it was Put
+	dead bool      // its lane has forgotten it
+	seq  uint64    // of a request's package: its record in the disk buffer, else 0
 }
 
 // Data returns the log group as it is sent.

@@ -1,0 +1,171 @@
+package send
+
+import (
+	"time"
+
+	"logtail/internal/delivery"
+)
+
+// What the disk buffer loses, because it is full, damaged or too old, leaves a gap in
+// a lane. Where the owner can read the content again it does so from there. Else
+// the gap is abandoned: counted, alarmed, and told to the destination in its place.
+
+// notLoaded notes that the package at the head of the lane could not be read from the
+// disk buffer.
+func (d *Dest) notLoaded(p *part, n *notices) {
+	l := p.lane
+	if len(l.disk) == 0 || l.disk[0].seq != p.lostSeq {
+		return
+	}
+	s := &l.disk[0]
+	if s.tries++; gone(p.lost, int(s.tries)) {
+		d.unstore(s, n)
+		s.gone = delivery.ReasonBuffer
+		d.opt.Log.Warn("a record of the disk buffer cannot be read", "destination", d.opt.Name, "lane", l.ID.String(), "error", p.lost)
+		return
+	}
+	l.notBefore = d.opt.Now().Add(d.opt.RetryWait)
+}
+
+// loss is a lane of which the disk buffer has given up records.
+type loss struct {
+	dest *Dest
+	lane *Lane
+}
+
+// lose marks the records that the disk buffer has given up, and takes those of
+// its lanes out of the list.
+func (d *Dest) lose(gone map[uint64]Item) (list []loss) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	mark := func(l *Lane) {
+		hit := false
+		for i := range l.disk {
+			s := &l.disk[i]
+			if _, ok := gone[s.seq]; !ok || s.gone != delivery.ReasonNone {
+				continue
+			}
+			delete(gone, s.seq)
+			d.storedCount--
+			d.storedBytes -= int64(s.size)
+			s.gone, hit = delivery.ReasonBuffer, true
+		}
+		if hit {
+			list = append(list, loss{d, l})
+		}
+	}
+	for l := range d.lanes {
+		mark(l)
+	}
+	for _, l := range d.left {
+		if _, open := d.lanes[l]; !open {
+			mark(l)
+		}
+	}
+	return list
+}
+
+// lost counts what is lost for good of a lane's records that were given up. What is in
+// flight may still arrive, and what can be read again is not lost.
+func (d *Dest) lost(l *Lane) {
+	var n notices
+	d.mu.Lock()
+	from, ask := uint64(0), false
+	for i := l.inFlight; i < len(l.disk) && !ask; i++ {
+		s := &l.disk[i]
+		from, ask = s.start, s.gone != delivery.ReasonNone && !s.counted
+	}
+	open := l.state != laneStopped
+	d.mu.Unlock()
+	if ask && !(open && l.owner.Readable(from)) {
+		d.mu.Lock()
+		logs, bytes := 0, int64(0)
+		for i := l.inFlight; i < len(l.disk); i++ {
+			if s := &l.disk[i]; s.gone != delivery.ReasonNone && !s.counted && s.start >= from {
+				s.counted = true
+				logs += int(s.logs)
+				bytes += int64(s.end - s.start)
+			}
+		}
+		if bytes > 0 {
+			d.drop(l, delivery.ReasonBuffer, logs, bytes, &n)
+			d.alarm(AlarmSecondary, "the disk buffer is full: %d logs (%d bytes of a file) for %s are given up, as they are the oldest", logs, bytes, d.opt.Name)
+		}
+		d.mu.Unlock()
+		d.give(&n)
+	}
+	d.heal(l)
+}
+
+// headGone says whether the disk buffer has lost the lane's first package.
+func (l *Lane) headGone() bool { return len(l.disk) > 0 && l.disk[0].gone != delivery.ReasonNone }
+
+// heal goes on behind the records at the head of a lane that are gone.
+func (d *Dest) heal(l *Lane) {
+	agreed := func() bool { return !l.busy && l.headGone() && (l.state == laneActive || l.state == laneAgreed) }
+	d.mu.Lock()
+	if !agreed() { // of a lane that is being asked for, the answer decides
+		d.mu.Unlock()
+		return
+	}
+	from, ask := l.checkpoint.End, !l.disk[0].counted
+	d.mu.Unlock()
+	readable := ask && l.owner.Readable(from)
+	var n notices
+	var plan *delivery.Plan
+	d.mu.Lock()
+	switch {
+	case !agreed():
+	case readable:
+		d.clear(l, &n)
+		l.tail, l.state = l.checkpoint.Point, laneAgreed
+		plan = &delivery.Plan{Point: l.checkpoint.Point, AbandonFrom: l.checkpoint.AbandonedFrom, Claim: l.claim}
+	default:
+		if ask {
+			d.alarm(AlarmSecondary, "records of the disk buffer for %s are gone, and their file cannot be read again; they are given up", d.opt.Name)
+		}
+		d.skip(l, &n)
+		d.enqueue(l)
+	}
+	d.unpark(&n)
+	d.mu.Unlock()
+	d.give(&n)
+	if plan != nil {
+		l.owner.LaneReady(l, *plan)
+	}
+	d.signal()
+}
+
+// The documented limits of time towards an SLS that knows no ranges. Towards our
+// own server there are none.
+const (
+	// FailingLimit is how long a package is offered in vain before it is dropped.
+	FailingLimit = 6 * time.Hour
+	// BufferLimit is how long a package stays in the disk buffer.
+	BufferLimit = 24 * time.Hour
+
+	expireInterval = time.Minute
+)
+
+// expires says whether the documented limits of time hold.
+func (d *Dest) expires() bool { return d.opt.Target.Logstore != "" && d.known && !d.ranges }
+
+// expire gives up what has been in the disk buffer for too long.
+func (d *Dest) expire(now time.Time, n *notices) {
+	if !d.expires() || d.storedCount == 0 || now.Sub(d.expired) < expireInterval {
+		return
+	}
+	d.expired = now
+	logs, bytes := 0, int64(0)
+	for l := range d.lanes {
+		for !l.busy && len(l.disk) > 0 && !l.headGone() && now.Unix()-l.disk[0].time >= int64(BufferLimit/time.Second) {
+			lg, b := d.abandon(l, 1, l.place(1), delivery.ReasonTooOld, n)
+			d.drop(l, delivery.ReasonTooOld, lg, b, n)
+			logs += lg
+			bytes += b
+		}
+	}
+	if bytes > 0 {
+		d.alarm(AlarmDiscard, "%d logs (%d bytes of their files) for %s are dropped, as they have been in the disk buffer for %v", logs, bytes, d.opt.Name, BufferLimit)
+	}
+}
