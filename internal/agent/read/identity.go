@@ -56,9 +56,15 @@ func (v Verdict) String() string { return [...]string{"same", "truncated", "othe
 //
 // Inode and birth time must be equal. The device number may have changed, as
 // after a reboot, if the content confirms the file. Where the file system does
-// not tell the birth time, an equal inode with other content may be a reused
-// inode or a rewritten file; both are read from the beginning, so it does not
-// matter which.
+// not tell the birth time, as many network file systems do not, an equal inode with other
+// content may be a reused inode or a rewritten file; both are read from the beginning,
+// so it does not matter which. One whose content begins with all that was read
+// of the known file is taken for it.
+//
+// A path plays no part: hard links, and one folder mounted at two places, lead to the
+// same file. A file of another inode is another file, also if its content is the
+// same: an editor, or a program that rewrites its log, put it there. Where inode numbers
+// change by themselves (Stable), the caller asks SameContent before it believes that.
 func Decide(k *Known, f *Facts) Verdict {
 	if k.Inode != f.Inode || k.Birth != f.Birth && k.Birth != 0 && f.Birth != 0 {
 		return Other

@@ -13,9 +13,16 @@ import (
 func TestDecide(t *testing.T) {
 	id := Identity{Dev: 1, Inode: 2, Birth: 3}
 	known := Known{Identity: id, HeadLen: 10, Head: 77, End: 100, Tail: 88}
+	with := func(k Known, change func(*Known)) Known {
+		change(&k)
+		return k
+	}
 	empty := Known{Identity: id}
-	noBirth := known
-	noBirth.Birth = 0
+	noBirth := with(known, func(k *Known) { k.Birth = 0 })
+	emptyNoBirth := with(empty, func(k *Known) { k.Birth = 0 })
+	unread := with(known, func(k *Known) { k.End, k.Tail = 0, 0 })
+	noTail := with(known, func(k *Known) { k.Tail = 0 })
+	full := with(known, func(k *Known) { k.HeadLen, k.End = HeadBytes, 5000 })
 	for _, c := range []struct {
 		name       string
 		k          Known
@@ -23,23 +30,52 @@ func TestDecide(t *testing.T) {
 		size       int64
 		head, tail uint64
 		want       Verdict
+		content    bool // SameContent
 	}{
-		{"unchanged", known, id, 100, 77, 88, Same},
-		{"grown", known, id, 500, 77, 88, Same},
-		{"empty as it was", empty, id, 0, 0, 0, Same},
-		{"was empty, has grown", empty, id, 500, 1, 1, Same},
-		{"another inode", known, Identity{1, 9, 3}, 100, 77, 88, Other},
-		{"inode used again", known, Identity{1, 2, 9}, 100, 77, 88, Other},
-		{"device renumbered, same content", known, Identity{5, 2, 3}, 100, 77, 88, Same},
-		{"device renumbered, other content", known, Identity{5, 2, 3}, 100, 1, 88, Other},
-		{"device renumbered, nothing to confirm it", empty, Identity{5, 2, 3}, 100, 1, 88, Other},
-		{"truncated to nothing", known, id, 0, 0, 0, Truncated},
-		{"truncated below the offset, same head", known, id, 50, 77, 0, Truncated},
-		{"truncated and grown past the offset, other head", known, id, 500, 1, 88, Truncated},
-		{"truncated and grown past the offset, equal head", known, id, 500, 77, 1, Truncated},
-		{"birth time not told, unchanged", noBirth, Identity{1, 2, 0}, 100, 77, 88, Same},
-		{"birth time not told any more", known, Identity{1, 2, 0}, 100, 77, 88, Same},
-		{"birth time not told, other content", noBirth, Identity{1, 2, 0}, 100, 1, 88, Truncated},
+		{"unchanged", known, id, 100, 77, 88, Same, true},
+		{"grown", known, id, 500, 77, 88, Same, true},
+		{"grown beyond what the head covers", known, id, 5000, 77, 88, Same, true},
+		{"known in full, grown", full, id, 9000, 77, 88, Same, true},
+		{"not read yet, grown", unread, id, 500, 77, 1, Same, true},
+		{"the place's content is not known", noTail, id, 500, 77, 1, Same, true},
+		{"empty as it was", empty, id, 0, 0, 0, Same, false},
+		{"was empty, has grown", empty, id, 500, 1, 1, Same, false},
+		{"empty as it was, birth time not told", emptyNoBirth, Identity{1, 2, 0}, 0, 0, 0, Same, false},
+
+		{"another inode", known, Identity{1, 9, 3}, 100, 77, 88, Other, true},
+		{"another inode, equal head, shorter", known, Identity{1, 9, 4}, 50, 77, 0, Other, false},
+		{"replaced by an editor: another inode, the same content", full, Identity{1, 9, 4}, 9000, 77, 88, Other, true},
+		{"copied up by overlayfs: inode and device changed, the same content", full, Identity{5, 9, 4}, 9000, 77, 88, Other, true},
+		{"two empty files", empty, Identity{1, 9, 4}, 0, 0, 0, Other, false},
+		{"inode used again", known, Identity{1, 2, 9}, 100, 77, 88, Other, true},
+		{"inode used again, equal head, grown past the offset", known, Identity{1, 2, 9}, 500, 77, 1, Other, false},
+		{"inode used again by an empty file", known, Identity{1, 2, 9}, 0, 0, 0, Other, false},
+		{"inode of an empty file used again by one", empty, Identity{1, 2, 9}, 0, 0, 0, Other, false},
+
+		{"device renumbered, same content", known, Identity{5, 2, 3}, 100, 77, 88, Same, true},
+		{"device renumbered, grown", full, Identity{5, 2, 3}, 9000, 77, 88, Same, true},
+		{"device renumbered, truncated below the offset", full, Identity{5, 2, 3}, 4000, 77, 0, Truncated, false},
+		{"device renumbered, other content", known, Identity{5, 2, 3}, 100, 1, 88, Other, false},
+		{"device renumbered, nothing to confirm it", empty, Identity{5, 2, 3}, 100, 1, 88, Other, false},
+		{"device renumbered, both empty", empty, Identity{5, 2, 3}, 0, 0, 0, Other, false},
+		{"device renumbered, another birth", known, Identity{5, 2, 4}, 100, 77, 88, Other, true},
+
+		{"truncated to nothing", known, id, 0, 0, 0, Truncated, false},
+		{"truncated into its head", known, id, 5, 0, 0, Truncated, false},
+		{"truncated below the offset, same head", known, id, 50, 77, 0, Truncated, false},
+		{"truncated and grown past the offset, other head", known, id, 500, 1, 88, Truncated, false},
+		{"truncated and grown past the offset, equal head", known, id, 500, 77, 1, Truncated, false},
+		{"truncated before it was read, equal size", unread, id, 100, 1, 0, Truncated, false},
+
+		{"birth time not told, unchanged", noBirth, Identity{1, 2, 0}, 100, 77, 88, Same, true},
+		{"birth time told now", noBirth, id, 100, 77, 88, Same, true},
+		{"birth time not told any more", known, Identity{1, 2, 0}, 100, 77, 88, Same, true},
+		{"birth time not told, other content", noBirth, Identity{1, 2, 0}, 100, 1, 88, Truncated, false},
+		{"birth time not told, equal head, other content", noBirth, Identity{1, 2, 0}, 500, 77, 1, Truncated, false},
+		{"birth time not told, shorter", noBirth, Identity{1, 2, 0}, 20, 77, 0, Truncated, false},
+		{"birth time not told, mounted again", noBirth, Identity{5, 2, 0}, 500, 77, 88, Same, true},
+		{"birth time not told, another device, shorter", noBirth, Identity{5, 2, 0}, 20, 77, 0, Other, false},
+		{"birth time not told, another device, other content", noBirth, Identity{5, 2, 0}, 500, 1, 1, Other, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := Facts{
@@ -50,18 +86,96 @@ func TestDecide(t *testing.T) {
 			if got := Decide(&c.k, &f); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
+			if got := SameContent(&c.k, &f); got != c.content {
+				t.Errorf("the same content: %v", got)
+			}
 		})
 	}
 }
 
-func write(t *testing.T, path, content string) {
+// TestIdentityOfRealFiles does to a file what programs and people do.
+func TestIdentityOfRealFiles(t *testing.T) {
+	short, long := "started\n", lines("app", 5000)
+	nul := strings.Repeat("\x00", 2000)
+	for _, c := range []struct {
+		name    string
+		content string
+		change  func(t *testing.T, path string)
+		want    Verdict
+	}{
+		{"nothing", long, func(*testing.T, string) {}, Same},
+		{"appended", short, func(t *testing.T, path string) { add(t, path, long) }, Same},
+		{"an empty file is written", "", func(t *testing.T, path string) { add(t, path, long) }, Same},
+		{"NUL bytes at its beginning", nul + long, func(t *testing.T, path string) { add(t, path, nul) }, Same},
+		{"other content behind equal NUL bytes", nul + long, func(t *testing.T, path string) {
+			write(t, path, nul+lines("other", 6000))
+		}, Truncated},
+		{"a writer goes on behind the truncation, as without O_APPEND", long, func(t *testing.T, path string) {
+			write(t, path, strings.Repeat("\x00", len(long))+"next\n")
+		}, Truncated},
+		{"reached by a hard link", long, func(t *testing.T, path string) {
+			if err := os.Link(path, path+".link"); err != nil {
+				t.Skip("no hard links here:", err)
+			}
+			remove(t, path)
+			rename(t, path+".link", path)
+		}, Same},
+		{"replaced by an editor", long, func(t *testing.T, path string) {
+			write(t, path+".swp", long+"one line more\n")
+			rename(t, path+".swp", path)
+		}, Other},
+		{"removed and made again with an equal head", short, func(t *testing.T, path string) {
+			keep, err := Open(path) // so that its inode is not used again
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { keep.Close() })
+			remove(t, path)
+			write(t, path, short+"again\n")
+		}, Other},
+		{"truncated and written with an equal head", short + "one\n", func(t *testing.T, path string) {
+			write(t, path, short+"two, and longer than before\n")
+		}, Truncated},
+		{"truncated and written with less", long, func(t *testing.T, path string) { write(t, path, short) }, Truncated},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "app.log")
+			write(t, path, c.content)
+			k := knownOf(t, path, uint64(len(c.content)))
+			if c.content == short+"one\n" {
+				k.HeadLen = len(short) // it was that short when it was first read
+				f, _ := look(t, path)
+				k.Head, _ = HashHead(f, k.HeadLen)
+			}
+			c.change(t, path)
+			_, facts := look(t, path)
+			if got := Decide(k, &facts); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func add(t *testing.T, path, content string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(content); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func look(t *testing.T, path string) (*os.File, Facts) {
+func look(t testing.TB, path string) (*os.File, Facts) {
 	t.Helper()
 	f, facts, _, err := Look(path)
 	if err != nil {

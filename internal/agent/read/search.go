@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -79,10 +80,14 @@ func (w *walk) folder(dir string, depth int, each func(dir string, e *entry) boo
 
 // fail notes the first error that is not only that something is gone.
 func (w *walk) fail(err error) {
-	if w.err == nil && !errors.Is(err, fs.ErrNotExist) {
+	if w.err == nil && !gone(err) {
 		w.err = err
 	}
 }
+
+// gone says whether an error means that nothing is at a path: also where a folder
+// of it became a file.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
 
 // Search looks for the known file as it has gone from its path: in the folder where it
 // was last seen, in those of more, such as the real path of a symbolic link, and
@@ -97,6 +102,12 @@ func Search(k *Known, lastPath string, depth int, more ...string) (*os.File, str
 	for _, path := range append([]string{lastPath}, more...) {
 		if dir := filepath.Dir(path); path != "" && !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
+		}
+	}
+	// A file that is mounted over another is at its path, and in no folder's entries.
+	for _, path := range append([]string{lastPath}, more...) {
+		if s.found == nil && path != "" {
+			s.try(path)
 		}
 	}
 	for _, dir := range dirs {
@@ -186,11 +197,11 @@ func (s *search) try(path string) bool {
 func (s *search) moved(dir string) bool {
 	d, err := openDir(dir)
 	if err != nil {
-		return errors.Is(err, fs.ErrNotExist)
+		return gone(err)
 	}
 	defer d.Close()
 	id, _, _, err := Stat(d)
-	return err == nil && id.Birth != 0 && s.k.Birth != 0 && id.Birth > s.k.Birth
+	return err == nil && id.Birth != 0 && s.k.Birth != 0 && id.Birth >= s.k.Birth // clocks of file systems tick slowly
 }
 
 // siblings returns the folders beside dir, those first whose names begin like its own.
