@@ -22,6 +22,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/ledger"
 	"logtail/internal/agent/monitor"
 	"logtail/internal/agent/read"
 	"logtail/internal/agent/send"
@@ -62,6 +63,9 @@ type Options struct {
 	Now         func() time.Time
 	// RetryWait is how long to wait after a failed request; 0 means send.RetryWait, as documented.
 	RetryWait time.Duration
+	// SpillAfter is how long a destination may lag behind another one of the
+	// same file before what it lacks goes to the disk buffer; 0 means 3 s.
+	SpillAfter time.Duration
 	// Monitor's intervals; 0 means its defaults.
 	DirInterval, FileInterval time.Duration
 }
@@ -78,6 +82,16 @@ type Agent struct {
 	queue  *schedule
 	files  *files
 	again  again
+	ledger *ledger.Ledger
+	shared *send.Shared
+	hints  *hints
+
+	// Of the discovery goroutine.
+	shadows  map[filePath]*shadow
+	archives map[read.Identity]struct{} // compressed files whose content streams have
+	unclear  map[filePath]struct{}      // compressed files that cannot be told yet
+	tombs    []state.Tomb
+
 	runs   map[string]*pipelineRun
 	dests  map[destKey]*send.Dest
 	order  []*send.Dest // the same, as they were made
@@ -111,11 +125,15 @@ func newAgent(o Options, service func(k destKey, region string) (send.Transport,
 	if o.Workers == 0 {
 		o.Workers = min(runtime.GOMAXPROCS(0), 4)
 	}
+	if o.SpillAfter == 0 {
+		o.SpillAfter = spillAfter
+	}
 	if o.Concurrency == 0 {
 		o.Concurrency = send.DefaultConcurrency
 	}
 	a := &Agent{
 		opt: o, now: o.Now, log: o.Log, queue: newSchedule(), files: newFiles(), again: again{wake: make(chan struct{}, 1)},
+		shadows: map[filePath]*shadow{}, archives: map[read.Identity]struct{}{}, unclear: map[filePath]struct{}{},
 		runs: map[string]*pipelineRun{}, dests: map[destKey]*send.Dest{}, finish: func() {}, maxHandles: read.MaxOpen(),
 	}
 	if a.service = service; service == nil {
@@ -130,26 +148,55 @@ func newAgent(o Options, service func(k destKey, region string) (send.Transport,
 		_ = a.alarms.Close() // the first error counts
 		return nil, err
 	}
-	if err := a.build(); err != nil {
-		_ = a.alarms.Close() // the first error counts
-		return nil, err
-	}
-	if a.store, err = state.Open(filepath.Clean(o.Data)); err != nil {
-		_ = a.alarms.Close() // the first error counts
-		return nil, err
-	}
-	a.saver = newSaver(a, a.store)
-	if err := a.load(); err != nil {
-		_ = a.store.Close()
-		_ = a.alarms.Close() // the first error counts
+	if err := a.takeUp(); err != nil {
+		_ = a.giveBack() // the first error counts
 		return nil, err
 	}
 	return a, nil
 }
 
+// takeUp takes up what the last run left, and makes the pipelines.
+func (a *Agent) takeUp() (err error) {
+	dir := filepath.Clean(a.opt.Data)
+	if a.store, err = state.Open(dir); err != nil {
+		return err
+	}
+	a.saver = newSaver(a, a.store)
+	a.healed(a.store.Opened())
+	content, err := a.store.Read()
+	if err != nil {
+		return err
+	}
+	a.ledger, a.tombs, a.hints = ledger.New(content.Counts), content.Tombs, newHints(content.Hints)
+	if err := a.build(); err != nil {
+		return err
+	}
+	a.load(&content)
+	return nil
+}
+
+// healed tells what was wrong with the state of the last run.
+func (a *Agent) healed(o state.Opened) {
+	if text := o.Alarm(); text != "" {
+		a.alarms.Raise(alarm.Checkpoint, alarm.Scope{}, 1, text, nil)
+	}
+}
+
+// giveBack closes everything that New has opened.
+func (a *Agent) giveBack() error {
+	var err error
+	for _, d := range a.order {
+		err = errors.Join(err, d.Close())
+	}
+	if a.store != nil {
+		err = errors.Join(err, a.store.Close())
+	}
+	return errors.Join(err, a.alarms.Close())
+}
+
 // build makes the pipelines and their destinations.
 func (a *Agent) build() error {
-	slots := make(chan struct{}, a.opt.Concurrency)
+	a.shared = send.NewShared(a.opt.Concurrency, send.NewBudget(DefaultBudget))
 	var limit []*rate.Limiter
 	if n := a.opt.BytesPerSec; n > 0 && n <= DefaultBytesPerSec {
 		limit = append(limit, rate.NewLimiter(rate.Limit(n), int(n)))
@@ -158,7 +205,7 @@ func (a *Agent) build() error {
 		if a.runs[p.Name] != nil {
 			return fmt.Errorf("two pipelines are called %q; rename one of their files", p.Name)
 		}
-		run, err := a.newRun(p, slots, limit)
+		run, err := a.newRun(p, limit)
 		if err != nil {
 			return fmt.Errorf("pipeline %q: %w", p.Name, err)
 		}
@@ -168,21 +215,16 @@ func (a *Agent) build() error {
 }
 
 // load takes up the streams of the last run.
-func (a *Agent) load() error {
-	streams, scanned, err := a.store.Load()
-	if err != nil {
-		return err
-	}
+func (a *Agent) load(c *state.Content) {
 	for _, run := range a.runs {
-		_, done := scanned[run.p.Name]
-		run.firstScan = !done
+		at, done := c.Scanned[run.p.Name]
+		run.firstScan, run.since = !done, at*int64(time.Second)
 	}
-	for i := range streams {
-		if run := a.runs[streams[i].Pipeline]; run != nil {
-			a.restore(run, &streams[i])
+	for i := range c.Streams {
+		if run := a.runs[c.Streams[i].Pipeline]; run != nil {
+			a.restore(run, &c.Streams[i])
 		}
 	}
-	return nil
 }
 
 // Run collects until ctx ends, or until all one-time inputs are done. Then it
@@ -237,6 +279,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // drain seals the open groups and waits until they are acknowledged.
 func (a *Agent) drain() {
 	w := a.newWorker()
+	a.saveHeld(w)
 	for _, s := range a.files.of(nil) {
 		s.mu.Lock()
 		if s.attached() && !s.done {
@@ -267,17 +310,12 @@ func (a *Agent) drain() {
 
 // close gives everything back; the goroutines have ended.
 func (a *Agent) close() error {
-	var err error
-	for _, d := range a.order {
-		err = errors.Join(err, d.Close())
-	}
 	for _, s := range a.files.of(nil) {
 		if s.f != nil {
 			s.f.Close()
 		}
 	}
-	err = errors.Join(err, a.store.Close())
-	return errors.Join(err, a.alarms.Close())
+	return a.giveBack()
 }
 
 // checkFinished ends Run when every one-time input is read and delivered.

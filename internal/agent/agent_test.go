@@ -389,8 +389,10 @@ func TestARotatedFileIsSentBeforeItsSuccessor(t *testing.T) {
 	f.start()
 	f.store.await(t, want...)
 	f.store.change(func() {
-		if !slices.Equal(f.store.lines, want) {
-			t.Error("the lines of a file came before those of the file that was there before")
+		for i := range want {
+			if f.store.lines[i] != want[i] {
+				t.Fatalf("line %d is %q, want %q: a file was sent before the one that was there before", i, f.store.lines[i], want[i])
+			}
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/ledger"
 	"logtail/internal/agent/monitor"
 	"logtail/internal/agent/read"
 	"logtail/internal/agent/state"
@@ -22,10 +23,16 @@ import (
 // collected (existed_file_active_timeout of Logtail).
 const activeTime = 120 * time.Second
 
+// reconsiderEvery is how often files are looked at of which it is not known yet
+// what they are.
+const reconsiderEvery = time.Second
+
 // discover turns the monitor's events, and paths that are to be looked at
 // again, into streams until ctx ends. It is the only goroutine that
 // makes streams, so a file never gets two.
 func (a *Agent) discover(ctx context.Context, events <-chan []monitor.Event) {
+	tick := time.NewTicker(reconsiderEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -37,12 +44,21 @@ func (a *Agent) discover(ctx context.Context, events <-chan []monitor.Event) {
 			for i := range batch {
 				a.event(&batch[i])
 			}
+			a.arrangeAll()
 		case <-a.again.wake:
-			for _, p := range a.again.take() {
-				if p.was == nil || !a.reborn(p.was) {
-					a.found(p.run, &monitor.Event{Watch: p.run.p.Name, Kind: monitor.Changed, Path: p.path})
+			list, tombs := a.again.take()
+			a.tombs = append(a.tombs, tombs...)
+			for i := range list {
+				l := &list[i]
+				if !l.reborn || !a.reborn(l) {
+					a.found(l.run, &monitor.Event{Watch: l.run.p.Name, Kind: monitor.Changed, Path: l.path})
 				}
 			}
+			a.arrangeAll()
+		case <-tick.C:
+			a.reshadow()
+			a.reconsider()
+			a.arrangeAll()
 		}
 	}
 }
@@ -64,22 +80,27 @@ func (a *Agent) event(e *monitor.Event) {
 	}
 }
 
-// again is the paths that are to be looked at again.
+// again is the paths that are to be looked at again, and what was told of
+// streams that have ended meanwhile.
 type again struct {
-	wake chan struct{} // capacity 1: there are some
-	mu   sync.Mutex
-	list []look
+	wake  chan struct{} // capacity 1: there are some
+	mu    sync.Mutex
+	list  []look
+	tombs []state.Tomb
 }
 
-// look is a path and, if its file was truncated, the stream that the file was till then.
+// look is a path that is to be looked at; reborn says that the file there, which
+// had the identity id and came from origin, was truncated.
 type look struct {
 	filePath
-	was *stream
+	reborn bool
+	id     read.Identity
+	origin string
 }
 
-func (g *again) add(p filePath, was *stream) {
+func (g *again) add(l look) {
 	g.mu.Lock()
-	g.list = append(g.list, look{p, was})
+	g.list = append(g.list, l)
 	g.mu.Unlock()
 	select {
 	case g.wake <- struct{}{}:
@@ -87,29 +108,34 @@ func (g *again) add(p filePath, was *stream) {
 	}
 }
 
-func (g *again) take() []look {
+func (g *again) bury(t state.Tomb) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list := g.list
-	g.list = nil
-	return list
+	g.tombs = append(g.tombs, t)
+}
+
+func (g *again) take() ([]look, []state.Tomb) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list, tombs := g.list, g.tombs
+	g.list, g.tombs = nil, nil
+	return list, tombs
 }
 
 // reborn makes the stream that follows one whose file was truncated and is not
 // at its path any more: its writer may go on writing to it. It says whether it did.
-func (a *Agent) reborn(was *stream) bool {
-	was.mu.Lock()
-	id := read.Identity{Dev: was.rec.Dev, Inode: was.rec.Inode, Birth: was.rec.Birth}
-	path, origin := was.path, was.rec.Origin
-	was.mu.Unlock()
-	now, _, _, err := read.Peek(path)
-	if was.run.input.Once || id.Birth == 0 || err == nil && now == id || a.streamOf(was.run, path, id) != nil {
+func (a *Agent) reborn(l *look) bool {
+	now, _, _, err := read.Peek(l.path)
+	if l.run.input.Once || l.id.Birth == 0 || err == nil && now == l.id || a.streamOf(l.run, l.path, l.id) != nil {
 		return false
 	}
-	s := a.newStream(was.run, path, id, false)
-	s.rec.Origin, s.gone = origin, true
-	if origin != "" {
-		s.trailer = s.run.trailer(a, origin, id.Inode)
+	s := a.newStream(l.run, l.path, l.id, false)
+	if s == nil {
+		return false
+	}
+	s.rec.Origin, s.gone = l.origin, true
+	if l.origin != "" {
+		s.trailer = s.run.trailer(a, l.origin, l.id.Inode)
 	}
 	a.saver.add(s)
 	return true
@@ -133,6 +159,10 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 		if at := a.files.at(run, e.Path); at != nil && at != s {
 			at.left(e.Path)
 		}
+		delete(a.shadows, filePath{run, e.Path})
+		if !run.complete.Load() && s.behind(size) {
+			run.arrived(s, nil) // it has its place among the rotated files, too
+		}
 		s.here(e.Path, size, mtime)
 		return
 	}
@@ -149,16 +179,25 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 			fmt.Sprintf("%s is collected by the pipeline %q, whose path is more precise; set AllowingIncludedByMultiConfigs: true to collect it here too", e.Path, owner.p.Name), nil)
 		return
 	}
-	s := a.newStream(run, e.Path, id, true)
-	if !run.input.Once {
-		s.follow(was)
+	if a.archive(run, e, id, mtime) || !run.input.Once && !run.firstScan && a.shadowed(run, e.Path, id, size) {
+		return
 	}
-	s.rec.Seen = mtime / int64(time.Second)
+	s := a.newStream(run, e.Path, id, true)
+	if s == nil {
+		a.again.add(look{filePath: filePath{run, e.Path}})
+		return
+	}
+	if !run.input.Once && !run.firstScan {
+		run.arrived(s, was)
+	}
+	s.rec.Seen, s.rec.SizeSeen = mtime/int64(time.Second), uint64(size)
 	switch {
 	case run.input.Once:
 		s.limit = uint64(size)
+	case a.hinted(s, e.Path, id, size):
 	case run.firstScan && !run.input.TailingAllMatchedFiles && a.now().Sub(time.Unix(0, mtime)) > activeTime:
 		s.rec.Pending, s.rec.Size, s.rec.Mtime = true, size, mtime
+		s.count(ledger.Unmodified, ledger.Count{Bytes: size})
 	case run.firstScan:
 		s.tailFrom(size)
 	}
@@ -239,7 +278,8 @@ func (r *pipelineRun) basePath(path string) int {
 }
 
 // newStream makes a stream for a file that none is for yet, which is at path or
-// was there last. It is not stored.
+// was there last. It is not stored. It is nil if another stream has taken the
+// file over this moment.
 func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there bool) *stream {
 	s := &stream{
 		a: a, run: run, fresh: true, path: path, limit: unlimited, boundary: unlimited,
@@ -252,7 +292,9 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there
 	if !there {
 		path = ""
 	}
-	a.files.put(s, id.Inode, path)
+	if !a.files.putNew(s, id, path) {
+		return nil
+	}
 	a.stats.Files.Add(1)
 	return s
 }
@@ -283,9 +325,11 @@ func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 func (a *Agent) scanned(run *pipelineRun) {
 	if run.firstScan {
 		run.firstScan = false
+		run.since = a.now().UnixNano()
 		a.saver.scan(run, run.firstStreams)
 		run.firstStreams = nil
 	}
+	a.arrange(run)
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()
 		lost := s.lanes == nil && !s.fresh && !s.rec.Pending && !s.done
@@ -294,6 +338,9 @@ func (a *Agent) scanned(run *pipelineRun) {
 		}
 		s.mu.Unlock()
 		if lost {
+			if a.files.at(run, s.rec.Path) == nil {
+				a.succession(run, s.rec.Path, nil) // files that came and went after it
+			}
 			s.attach(true)
 		}
 	}

@@ -3,6 +3,8 @@ package agent
 import (
 	"slices"
 	"sync"
+
+	"logtail/internal/agent/read"
 )
 
 // files knows the streams of a file, by its inode number, and which stream is
@@ -14,7 +16,13 @@ type files struct {
 	// used again, or where two devices have files of one number.
 	byInode map[inode][]*stream
 	byPath  map[filePath]place
+	adopted map[adoption]struct{} // files that streams went on with: copies of theirs
 	all     map[*stream]struct{} // also those whose file is gone or was truncated
+}
+
+type adoption struct {
+	run *pipelineRun
+	id  read.Identity
 }
 
 // place is the stream of the file that is at a path, or, if it has left it, that
@@ -35,13 +43,17 @@ type filePath struct {
 }
 
 func newFiles() *files {
-	return &files{byInode: map[inode][]*stream{}, byPath: map[filePath]place{}, all: map[*stream]struct{}{}}
+	return &files{byInode: map[inode][]*stream{}, byPath: map[filePath]place{}, adopted: map[adoption]struct{}{}, all: map[*stream]struct{}{}}
 }
 
 // put notes that s is the file of an inode and is at path; path is "" if that is not known.
 func (x *files) put(s *stream, number uint64, path string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.putLocked(s, number, path)
+}
+
+func (x *files) putLocked(s *stream, number uint64, path string) {
 	x.all[s] = struct{}{}
 	if k := (inode{s.run, number}); !slices.Contains(x.byInode[k], s) {
 		x.byInode[k] = append(x.byInode[k], s)
@@ -49,6 +61,38 @@ func (x *files) put(s *stream, number uint64, path string) {
 	if path != "" {
 		x.byPath[filePath{s.run, path}] = place{s, true}
 	}
+}
+
+// putNew is put for a new stream; it is refused if another one has adopted the file.
+func (x *files) putNew(s *stream, id read.Identity, path string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, taken := x.adopted[adoption{s.run, id}]; taken {
+		return false
+	}
+	x.putLocked(s, id.Inode, path)
+	return true
+}
+
+// adopt makes a file the one of s that no stream has; it is refused if one has.
+func (x *files) adopt(s *stream, id read.Identity, path string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	k := inode{s.run, id.Inode}
+	if len(x.byInode[k]) > 0 {
+		return false
+	}
+	x.byInode[k] = append(x.byInode[k], s)
+	x.byPath[filePath{s.run, path}] = place{s, true}
+	x.adopted[adoption{s.run, id}] = struct{}{}
+	return true
+}
+
+// owned says whether a stream has a file of the inode number.
+func (x *files) owned(run *pipelineRun, number uint64) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.byInode[inode{run, number}]) > 0
 }
 
 // remember notes where a stream of the last run was.
@@ -121,6 +165,11 @@ func (x *files) drop(s *stream, number uint64, path string) {
 		x.byInode[k] = rest
 	} else {
 		delete(x.byInode, k)
+		for a := range x.adopted {
+			if a.run == s.run && a.id.Inode == number {
+				delete(x.adopted, a)
+			}
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/ledger"
 	"logtail/internal/agent/read"
 	"logtail/internal/delivery"
 )
@@ -71,7 +72,7 @@ func (s *stream) here(path string, size, mtime int64) {
 	s.mu.Lock()
 	if s.done || s.frozen { // since it was looked up: the path is to be looked at again
 		s.mu.Unlock()
-		s.a.again.add(filePath{s.run, path}, nil)
+		s.a.again.add(look{filePath: filePath{s.run, path}})
 		return
 	}
 	switch {
@@ -85,7 +86,7 @@ func (s *stream) here(path string, size, mtime int64) {
 		s.move(path)
 	}
 	s.gone, s.sought, s.missing = false, false, time.Time{}
-	s.rec.Seen = mtime / int64(time.Second)
+	s.rec.Seen, s.rec.SizeSeen = mtime/int64(time.Second), max(s.rec.SizeSeen, uint64(size))
 	if s.run.input.Once && s.limit == unlimited {
 		s.limit = uint64(size)
 	}
@@ -170,6 +171,7 @@ func (s *stream) tailFrom(size int64) {
 	}
 	s.rec.Base, s.rec.BaseHash = start, hash
 	s.a.stats.Skipped.Add(int64(start))
+	s.count(ledger.FirstContact, ledger.Count{Bytes: int64(start)})
 	s.a.alarms.Raise(alarm.SkipReadLog, s.run.scope, 1,
 		fmt.Sprintf("%s had %d bytes when it was first seen; by the rule of the first contact (TailSizeKB %d) its first %d bytes are skipped. To collect them, raise TailSizeKB or import the file",
 			s.path, size, s.run.input.TailSizeKB, start), nil)
@@ -181,13 +183,18 @@ func (s *stream) openFile() bool {
 	if s.f != nil {
 		return true
 	}
+	if s.rec.Compressed != "" {
+		return s.openArchive()
+	}
 	k := s.known()
 	if !s.gone {
 		f, facts, _, err := read.Look(s.path)
 		if err == nil {
 			switch read.Decide(k, &facts) {
 			case read.Same:
-				s.use(f, facts.Identity)
+				s.rec.Dev = facts.Dev // it may have another number after a reboot
+				s.resolve()
+				s.use(f)
 				return true
 			case read.Truncated:
 				f.Close()
@@ -197,7 +204,7 @@ func (s *stream) openFile() bool {
 				f.Close()
 				s.gone = true
 				s.a.files.leave(s, s.path)
-				s.a.again.add(filePath{s.run, s.path}, nil)
+				s.a.again.add(look{filePath: filePath{s.run, s.path}})
 			}
 		} else if !errors.Is(err, os.ErrNotExist) {
 			s.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("%v; the file waits, and is tried again every %v", err, retryRead), nil)
@@ -206,28 +213,32 @@ func (s *stream) openFile() bool {
 			s.gone = true
 		}
 	}
-	f, path, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth)
+	f, path, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real)
 	if err != nil {
 		if errors.Is(err, read.ErrTruncated) {
 			s.truncated()
 		}
 		return false
 	}
-	if s.rec.Origin == "" {
-		s.rec.Origin = s.rec.Path
+	if path != s.path {
+		s.move(path)
 	}
-	s.rec.Path = path
-	s.path, s.sought = path, true
-	s.use(f, read.Identity{})
+	s.sought = true
+	s.use(f)
 	return true
 }
 
 // use takes over an open file that was found to be the stream's.
-func (s *stream) use(f *os.File, id read.Identity) {
+func (s *stream) use(f read.File) {
 	s.f, s.missing = f, time.Time{}
 	s.a.handles.Add(1)
-	if id.Inode != 0 {
-		s.rec.Dev = id.Dev // it may have another number after a reboot
+}
+
+// resolve notes where the file is behind symbolic links, to find it there when they
+// lead to another one.
+func (s *stream) resolve() {
+	if path, err := read.Resolve(s.path); err == nil && path != s.path {
+		s.rec.Real = path
 	}
 }
 
@@ -240,18 +251,27 @@ func (s *stream) closeFile() {
 	}
 }
 
-// truncated ends this stream and begins another one for the same file, from
-// its beginning. What was read before is still delivered.
+// truncated is called when the content that was read is not in the file any
+// more. If a copy was made before, the stream goes on with that; else it ends,
+// and what was read before is still delivered. Another stream begins
+// for the file, from its beginning.
 func (s *stream) truncated() {
-	unread := int64(0)
-	if s.seen > s.pos {
-		unread = int64(s.seen - s.pos)
+	next := look{filePath: filePath{s.run, s.path}, reborn: true, id: s.identity(), origin: s.rec.Origin}
+	unread := uint64(0)
+	if most := max(s.seen, s.rec.SizeSeen); most > s.high {
+		unread = most - s.high
 	}
-	s.a.stats.LostBytes.Add(unread)
-	s.a.alarms.Raise(alarm.LogTruncate, s.run.scope, 1,
-		fmt.Sprintf("%s was truncated or rewritten; it is read again from its beginning (known to be unread before: %d bytes)", s.path, unread), nil)
-	s.freeze(delivery.ReasonTruncated)
-	s.closeFile()
-	s.a.files.drop(s, s.rec.Inode, s.path)
-	s.a.again.add(filePath{s.run, s.path}, s)
+	if s.adopt() {
+		s.a.log.Info("a truncated file goes on with the copy that was made of it", "path", next.path, "copy", s.path)
+	} else {
+		s.freeze(delivery.ReasonTruncated)
+		s.closeFile()
+		s.a.files.drop(s, s.rec.Inode, s.path)
+		if unread > 0 {
+			s.miss(delivery.ReasonTruncated, unread)
+		} else {
+			s.a.alarms.Raise(alarm.LogTruncate, s.run.scope, 1, fmt.Sprintf("%s was truncated or rewritten; it is read again from its beginning (nothing is known to be unread)", s.path), nil)
+		}
+	}
+	s.a.again.add(next)
 }

@@ -39,8 +39,11 @@ type pipelineRun struct {
 	closeAfter   time.Duration // a file without news is closed after this
 
 	// firstScan: the pipeline has never completed a scan, so files that are
-	// found existed before it. Only the discovery goroutine uses these two.
+	// found existed before it. Only the discovery goroutine uses these.
 	firstScan    bool
+	since        int64 // when the pipeline's first scan was complete, unix nanoseconds; 0: not yet
+	gate         *stream
+	arrivals     []arrival
 	firstStreams []*stream
 	complete     atomic.Bool // the scan of this run of the agent is done
 }
@@ -56,9 +59,10 @@ type flusher struct {
 type destKey struct {
 	kind, endpoint, project, logstore string
 	rate                              int64
+	seqid                             bool // exactly once also towards SLS itself
 }
 
-func (a *Agent) newRun(p *pipeline.Pipeline, slots chan struct{}, limit []*rate.Limiter) (*pipelineRun, error) {
+func (a *Agent) newRun(p *pipeline.Pipeline, limit []*rate.Limiter) (*pipelineRun, error) {
 	run := &pipelineRun{p: p, host: hostFacts(), scope: alarm.Scope{Pipeline: p.Name}}
 	for i := range p.Inputs {
 		if run.input = p.Inputs[i].File; run.input != nil {
@@ -83,7 +87,7 @@ func (a *Agent) newRun(p *pipeline.Pipeline, slots chan struct{}, limit []*rate.
 	run.limits = aggregate.Limits{Nanos: p.Global.EnableTimestampNanosecond}
 	for i := range p.Flushers {
 		f := &p.Flushers[i]
-		fl, err := a.newFlusher(f, slots, limit)
+		fl, err := a.newFlusher(f, run.input.EnableExactlyOnce > 0, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -96,20 +100,21 @@ func (a *Agent) newRun(p *pipeline.Pipeline, slots chan struct{}, limit []*rate.
 	return run, nil
 }
 
-func (a *Agent) newFlusher(f *pipeline.Flusher, slots chan struct{}, limit []*rate.Limiter) (flusher, error) {
+func (a *Agent) newFlusher(f *pipeline.Flusher, seqid bool, limit []*rate.Limiter) (flusher, error) {
 	fl := flusher{name: f.Name}
 	key := destKey{kind: f.Type}
-	opt := send.Options{Bytes: DefaultBudget / int64(max(len(a.opt.Pipelines), 1)), RetryWait: a.opt.RetryWait, Slots: slots, Log: a.log, Now: a.now}
-	opt.Bytes = max(opt.Bytes, 2<<20)
+	opt := send.Options{Bytes: max(DefaultBudget/int64(max(len(a.opt.Pipelines), 1)), 2<<20), RetryWait: a.opt.RetryWait, Shared: a.shared, Count: a.given, Log: a.log, Now: a.now}
 	var tr send.Transport
 	var err error
 	compress := ""
 	switch {
 	case f.SLS != nil:
 		key.endpoint, key.project, key.logstore, key.rate = f.SLS.Endpoint, f.SLS.Project, f.SLS.Logstore, f.SLS.MaxSendRate
+		key.seqid = seqid
 		if key.endpoint == "" {
 			key.endpoint = a.opt.Endpoint
 		}
+		opt.Target = send.Target{Region: key.endpoint, Project: key.project, Logstore: key.logstore}
 		opt.Name = fmt.Sprintf("%s/%s at %s", key.project, key.logstore, key.endpoint)
 		opt.Rates = append(opt.Rates, limit...)
 		if r := f.SLS.MaxSendRate; r > 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/ledger"
 	"logtail/internal/agent/state"
 	"logtail/internal/delivery"
 )
@@ -27,6 +28,8 @@ type saver struct {
 	moved   map[*stream]struct{}
 	removed []delivery.StreamID
 	scanned []*pipelineRun
+	tombs   []state.Tomb
+	hints   []state.Hint // that were used
 	failing bool
 }
 
@@ -75,6 +78,20 @@ func (v *saver) remove(id delivery.StreamID) {
 	v.mu.Unlock()
 }
 
+// bury keeps what stays of a stream that ended.
+func (v *saver) bury(t state.Tomb) {
+	v.mu.Lock()
+	v.tombs = append(v.tombs, t)
+	v.mu.Unlock()
+}
+
+// used says that a hint has served.
+func (v *saver) used(h state.Hint) {
+	v.mu.Lock()
+	v.hints = append(v.hints, h)
+	v.mu.Unlock()
+}
+
 func (v *saver) signal() {
 	select {
 	case v.wake <- struct{}{}:
@@ -108,51 +125,77 @@ func (v *saver) failed() bool {
 	return v.failing
 }
 
+// unsaved is what a commit is made of.
+type unsaved struct {
+	newOnes []*stream
+	moved   map[*stream]struct{}
+	removed []delivery.StreamID
+	scanned []*pipelineRun
+	tombs   []state.Tomb
+	hints   []state.Hint
+	counts  []ledger.Entry
+}
+
+func (v *saver) take() *unsaved {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	u := &unsaved{newOnes: v.newOnes, moved: v.moved, removed: v.removed, scanned: v.scanned, tombs: v.tombs, hints: v.hints}
+	v.newOnes, v.removed, v.scanned, v.tombs, v.hints = nil, nil, nil, nil, nil
+	v.moved = map[*stream]struct{}{}
+	return u
+}
+
 // save commits what has changed. On an error everything is kept for the next
 // time; new streams wait with their files unread till then.
 func (v *saver) save() {
-	v.mu.Lock()
-	newOnes, moved, removed, scanned := v.newOnes, v.moved, v.removed, v.scanned
-	v.newOnes, v.removed, v.scanned = nil, nil, nil
-	v.moved = map[*stream]struct{}{}
-	v.mu.Unlock()
-	if len(newOnes)+len(moved)+len(removed)+len(scanned) == 0 {
-		return
-	}
-	c := state.Change{Delete: removed, Now: v.a.now().Unix()}
-	for _, s := range newOnes {
+	u := v.take()
+	c := state.Change{Delete: u.removed, PutTombs: u.tombs, DropHints: u.hints, Now: v.a.now().Unix()}
+	for _, s := range u.newOnes {
 		if rec, ok := s.snapshot(); ok {
 			c.Put = append(c.Put, rec)
 		}
 	}
-	for s := range moved {
+	for s := range u.moved {
 		if rec, ok := s.snapshot(); ok {
 			c.Put = append(c.Put, rec)
 		}
 	}
-	for _, run := range scanned {
+	for _, run := range u.scanned {
 		c.Scanned = append(c.Scanned, run.p.Name)
 	}
+	// After the snapshots, which make counts final: they belong to these checkpoints.
+	u.counts = v.a.ledger.Changed()
+	c.Counts = u.counts
+	if len(c.Put)+len(c.Delete)+len(c.Scanned)+len(c.PutTombs)+len(c.DropHints)+len(c.Counts) == 0 {
+		return
+	}
 	if err := v.store.Commit(c); err != nil {
-		v.keep(newOnes, moved, removed, scanned, err)
+		v.keep(u, err)
 		return
 	}
 	v.mu.Lock()
+	failed := v.failing
 	v.failing = false
 	v.mu.Unlock()
-	for _, s := range newOnes {
+	if failed {
+		v.a.log.Info("the agent's state can be written again")
+	}
+	for _, s := range u.newOnes {
 		s.stored()
 	}
 }
 
 // keep puts back what could not be committed.
-func (v *saver) keep(newOnes []*stream, moved map[*stream]struct{}, removed []delivery.StreamID, scanned []*pipelineRun, err error) {
+func (v *saver) keep(u *unsaved, err error) {
+	v.a.ledger.Restore(u.counts)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.newOnes = append(newOnes, v.newOnes...)
-	v.removed = append(removed, v.removed...)
-	v.scanned = append(scanned, v.scanned...)
-	for s := range moved {
+	v.newOnes = append(u.newOnes, v.newOnes...)
+	v.removed = append(u.removed, v.removed...)
+	v.scanned = append(u.scanned, v.scanned...)
+	v.tombs = append(u.tombs, v.tombs...)
+	v.hints = append(u.hints, v.hints...)
+	for s := range u.moved {
 		v.moved[s] = struct{}{}
 	}
 	if !v.failing {
@@ -174,7 +217,7 @@ func (s *stream) stored() {
 	}
 	s.mu.Unlock()
 	if path != "" {
-		s.a.again.add(filePath{s.run, path}, nil)
+		s.a.again.add(look{filePath: filePath{s.run, path}})
 	}
 	if !pending {
 		s.attach(false) // its id is new, so no destination knows its lanes

@@ -1,8 +1,8 @@
 package agent
 
 import (
+	"io"
 	"math"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +13,10 @@ import (
 	"logtail/internal/agent/state"
 	"logtail/internal/delivery"
 )
+
+// maxFormer is how many former ids of a stream are kept, for what the disk buffer
+// may have of their lanes.
+const maxFormer = 7
 
 // unlimited is the limit of a stream that is read as far as it grows.
 const unlimited = math.MaxUint64
@@ -32,7 +36,7 @@ type stream struct {
 	given []delivery.Point // by flusher: how far the lane has been given packages
 	ready []bool           // by flusher: the destination has said where the lane goes on
 
-	f        *os.File
+	f        read.File
 	pos      uint64 // next byte to read
 	tail     uint64 // delivery.TailHash before pos
 	mid      bool   // pos lies inside a record
@@ -49,6 +53,13 @@ type stream struct {
 	passed atomic.Bool // those may go on
 
 	path     string          // where the file is now
+	blocked  time.Time       // since when not every destination takes packages; zero: they do
+	spilling bool            // what the destinations cannot take goes to the disk buffer
+	unlinked bool            // the file was deleted: it is there only as long as it is open
+	copy     *copied         // a file that began as this one when it was compared last
+	archived bool            // f is the compressed file that the stream's file was turned into
+	notes    []note          // losses that count when the checkpoints pass them
+	tally    tally           // of the open group
 	aliases  []string        // other paths of the same file: hard and symbolic links
 	trailer  []byte          // encoded topic, source and tags
 	gone     bool            // path does not lead to it any more
@@ -81,6 +92,7 @@ func isMid(state []byte) bool { return len(state) > 0 && state[0]&stateMid != 0 
 func (s *stream) snapshot() (rec state.Stream, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tell()
 	rec = s.rec
 	if s.lanes != nil {
 		rec.Lanes = make(map[string]delivery.Checkpoint, len(s.lanes))
@@ -115,7 +127,11 @@ func (s *stream) open(known bool) {
 			c = delivery.Checkpoint{Point: delivery.Point{End: s.rec.Base, Hash: s.rec.BaseHash}, AbandonedFrom: s.rec.Base}
 		}
 		s.high = max(s.high, c.End)
-		s.lanes[i] = f.dest.Lane(s.rec.ID.Lane(f.name, ""), s, c, !known)
+		former := make([]delivery.LaneID, len(s.rec.Was))
+		for k, id := range s.rec.Was {
+			former[k] = id.Lane(f.name, "")
+		}
+		s.lanes[i] = f.dest.Lane(s.rec.ID.Lane(f.name, ""), s, c, !known, former...)
 	}
 }
 
@@ -132,7 +148,7 @@ func (s *stream) LaneReady(l *send.Lane, plan delivery.Plan) {
 		s.renew()
 		return
 	}
-	s.given[i], s.ready[i] = plan.Point, true
+	s.given[i], s.ready[i], s.blocked = plan.Point, true, time.Time{}
 	s.high = max(s.high, plan.End)
 	s.rewind()
 	s.a.queue.add(s)
@@ -150,9 +166,11 @@ func (s *stream) renew() {
 	}
 	s.rec.Lanes = lanes
 	old := s.rec.ID
+	s.rec.Was = append(s.rec.Was[max(0, len(s.rec.Was)-maxFormer):len(s.rec.Was):len(s.rec.Was)], old)
 	s.rec.ID = delivery.NewStreamID()
 	s.lanes, s.fresh = nil, true
 	s.group.Release(nil)
+	s.unnote(0)
 	s.a.saver.replace(s, old)
 }
 
@@ -172,6 +190,7 @@ func (s *stream) rewind() {
 		return
 	}
 	s.group.Release(nil)
+	s.unnote(low.End)
 	s.pos, s.tail, s.mid = low.End, low.Hash, isMid(low.State)
 	s.bound()
 }
@@ -250,9 +269,6 @@ func (s *stream) freeze(why delivery.Reason) {
 	s.a.saver.dirty(s)
 }
 
-// Readable says whether the content from there on can still be read.
-func (s *stream) Readable(uint64) bool { return true }
-
 // Holds says whether the file has the tail hash before end. Where there is no
 // file to compare with, nothing can be skipped either, and the destination is
 // believed.
@@ -262,12 +278,14 @@ func (s *stream) Holds(end, hash uint64) bool {
 	if hash == 0 || end == 0 || s.frozen {
 		return true
 	}
-	f := s.f
-	if f == nil {
-		if f = s.confirmed(); f == nil {
+	var f io.ReaderAt = s.f
+	if s.f == nil {
+		c := s.confirmed()
+		if c == nil {
 			return true
 		}
-		defer f.Close()
+		defer c.Close()
+		f = c
 	}
 	h, ok := read.HashBefore(f, end)
 	return ok && h == hash
@@ -275,7 +293,15 @@ func (s *stream) Holds(end, hash uint64) bool {
 
 // confirmed opens the stream's file, at its path or where it went in its
 // folder; nil if it is in neither place. The path may have another file by now.
-func (s *stream) confirmed() *os.File {
+func (s *stream) confirmed() read.File {
+	if s.rec.Compressed != "" {
+		if id, _, _, err := read.Peek(s.path); err == nil && id == s.identity() {
+			if c, err := read.OpenCompressed(s.path); err == nil {
+				return c
+			}
+		}
+		return nil
+	}
 	k := s.known()
 	if f, facts, _, err := read.Look(s.path); err == nil {
 		if read.Decide(k, &facts) == read.Same {
@@ -283,12 +309,23 @@ func (s *stream) confirmed() *os.File {
 		}
 		f.Close()
 	}
-	f, _, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth)
-	if err != nil {
-		return nil
+	if f, _, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real); err == nil {
+		return f
 	}
-	return f
+	if c, _, err := read.SearchCompressed(k, s.path, s.origin(), s.run.input.MaxCheckpointDirSearchDepth); err == nil {
+		return c
+	}
+	return nil
 }
+
+// decoded says whether end is where the content of a compressed file ends.
+func (s *stream) decoded(end uint64) bool {
+	c, ok := s.f.(*read.Compressed)
+	return ok && c.Len() == int64(end)
+}
+
+// compressed says whether what is read comes from a compressed file.
+func (s *stream) compressed() bool { return s.archived || s.rec.Compressed != "" }
 
 // known is what is remembered of the file. The place to confirm is where the
 // reader stands, or, before it does, the highest checkpoint.
@@ -296,6 +333,9 @@ func (s *stream) known() *read.Known {
 	k := &read.Known{
 		Identity: read.Identity{Dev: s.rec.Dev, Inode: s.rec.Inode, Birth: s.rec.Birth},
 		HeadLen:  s.rec.HeadLen, Head: s.rec.Head,
+	}
+	if s.rec.Sealed {
+		return k
 	}
 	if s.attached() {
 		k.End, k.Tail = s.pos, s.tail
@@ -386,6 +426,7 @@ func (s *stream) end(forget bool) {
 		return
 	}
 	s.done = true
+	s.tell()
 	s.pass()
 	s.a.open.Add(-int64(s.size))
 	s.size = 0
@@ -401,6 +442,7 @@ func (s *stream) end(forget bool) {
 	s.a.files.end(s)
 	if forget {
 		s.forgot = true
+		s.bury()
 		s.a.saver.remove(s.rec.ID)
 	}
 }

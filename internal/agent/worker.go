@@ -11,6 +11,7 @@ import (
 	"logtail/internal/agent/aggregate"
 	"logtail/internal/agent/alarm"
 	"logtail/internal/agent/event"
+	"logtail/internal/agent/ledger"
 	"logtail/internal/agent/process"
 	"logtail/internal/agent/read"
 	"logtail/internal/agent/send"
@@ -82,30 +83,34 @@ func (w *worker) turn(s *stream) (more bool) {
 	if s.done {
 		return false
 	}
+	now := w.a.now()
 	if s.before != nil {
 		if !s.before.passed.Load() {
+			w.hold(s, now)
 			return false // its pass gives the next turn
 		}
 		s.before = nil
 	}
-	accepts := true
-	for i, l := range s.lanes { // ask each, as asking passes the space on
-		if s.given[i].End != unlimited {
-			accepts = l.Accepts() && accepts
-		}
-	}
 	if !s.attached() {
-		return false // LaneReady follows
+		for _, l := range s.lanes {
+			l.Accepts() // asking passes the space on
+		}
+		w.hold(s, now)
+		w.goAlone(s, now)
+		return s.attached() // else LaneReady follows
 	}
+	accepts := w.accepts(s, now)
 	if s.stopped() {
 		s.park()
 		return false
 	}
 	if !s.frozen {
+		if s.gone || !accepts {
+			w.hold(s, now)
+		}
 		if !accepts || w.a.stopping.Load() {
 			return false // LaneSpace follows
 		}
-		now := w.a.now()
 		if more = w.read(s, now); !more && !s.frozen {
 			w.rest(s, now)
 		}
@@ -142,14 +147,21 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 		w.unreachable(s, now)
 		return false
 	}
+	if s.rec.Sealed {
+		return false // it is known to be there still, and that is all
+	}
 	stop := min(s.limit, s.boundary)
 	size := int(min(chunkSize, stop-s.pos))
 	before, content, err := read.Chunk(s.f, s.pos, s.tail, w.buf[:min(s.pos, read.Overlap)+uint64(size)])
 	switch {
+	case err == nil:
+	case errors.Is(err, read.ErrIncomplete), errors.Is(err, read.ErrDamagedArchive):
+		w.brokenArchive(s, err, now)
+		return false
 	case errors.Is(err, read.ErrTruncated):
 		s.truncated()
 		return false
-	case err != nil:
+	default:
 		w.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("cannot read %s: %v; it is tried again every %v", s.path, err, retryRead), nil)
 		s.closeFile()
 		w.retry(s, now)
@@ -158,13 +170,17 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 	s.failures = 0
 	end := s.pos + uint64(len(content))
 	if len(content) == 0 {
-		if s.run.input.Once {
+		switch {
+		case s.run.input.Once:
 			s.limit = s.pos // it is shorter now than it was at the start
+		case s.archived:
+			s.freeze(delivery.ReasonDeleted) // read to its end, and all there is of it
 		}
 		return false
 	}
 	if end > s.seen {
 		s.seen, s.grew = end, now
+		s.rec.SizeSeen = max(s.rec.SizeSeen, end)
 	}
 	s.learnHead()
 	var mode process.Mode
@@ -175,7 +191,7 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 	whole := len(content) < size || end >= s.limit
 	// At a boundary a record ended, or was cut, when it was read before.
 	atBoundary := end == s.boundary
-	if atBoundary || whole && (s.run.input.Once || now.Sub(s.grew) >= s.run.flushTimeout) {
+	if atBoundary || whole && (s.run.input.Once && !s.compressed() || s.decoded(end) || now.Sub(s.grew) >= s.run.flushTimeout) {
 		mode |= process.Final
 	}
 	start := s.pos
@@ -183,7 +199,7 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 	if s.pos == s.boundary {
 		w.cross(s)
 	}
-	return len(content) == size && end < s.limit && s.pos > start
+	return (len(content) == size || s.compressed()) && end < s.limit && s.pos > start
 }
 
 // cross ends the open group where a lane goes on that is ahead of others, in the
@@ -242,6 +258,8 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 			r := &w.batch.Records[i]
 			if r.Drop == event.Kept {
 				s.group.Add(r, nanos)
+			} else {
+				s.tally.drop(r)
 			}
 			if s.group.Full(limits) {
 				hash := delivery.TailHash(all[:r.End-base])
@@ -249,6 +267,7 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 				s.group.Open(delivery.Point{End: r.End, Hash: hash}, now)
 			}
 		}
+		s.tally.split(w.batch.Splits)
 		content, s.pos, s.mid = content[n:], next, mid
 		mode &^= process.Full
 	}
@@ -278,6 +297,7 @@ func (w *worker) addPositions(start uint64) {
 // rest is called when the file has no more for now: it decides when the open
 // group goes, and when the stream is looked at again.
 func (w *worker) rest(s *stream, now time.Time) {
+	s.unspill()
 	g := &s.group
 	if g.IsOpen() && g.Start.End == s.pos {
 		g.Release(w.groups)
@@ -347,6 +367,7 @@ func (w *worker) flush(s *stream) {
 // seal closes the open group at end and gives it to the lanes that have not
 // got it yet.
 func (w *worker) seal(s *stream, end delivery.Point) {
+	s.noteTally(end.End)
 	start, logs := s.group.Start, s.group.Logs
 	encoded, ends := s.group.Seal(s.trailer)
 	s.lastSeal = w.a.now()
@@ -413,6 +434,8 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 	case s.frozen:
 	case !s.gone:
 		w.retry(s, now)
+	case s.fromArchive():
+		w.a.queue.at(s, now)
 	case !read.OnDevice(filepath.Dir(s.path), s.rec.Dev):
 		// A file system that is not mounted now may come back.
 	case !s.run.input.Once && s.missing.IsZero():
@@ -422,6 +445,9 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 		w.a.queue.at(s, s.missing.Add(goneGrace))
 	default:
 		s.freeze(delivery.ReasonDeleted)
+		if s.rec.SizeSeen > s.high {
+			s.miss(delivery.ReasonDeleted, s.rec.SizeSeen-s.high)
+		}
 	}
 }
 
@@ -434,6 +460,7 @@ func (w *worker) giveUp(s *stream) {
 		}
 		lost := s.high - s.given[i].End
 		w.a.stats.LostBytes.Add(int64(lost))
+		s.lose(s.high, ledger.Abandoned(s.lost), lost)
 		kind, what := alarm.DropLog, "is gone"
 		if s.lost == delivery.ReasonTruncated {
 			kind, what = alarm.LogTruncate, "was truncated or rewritten"

@@ -1,0 +1,242 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/ledger"
+	"logtail/internal/agent/monitor"
+	"logtail/internal/agent/read"
+	"logtail/internal/agent/state"
+	"logtail/internal/delivery"
+)
+
+// Rotation compresses files, often before they were read to their end. A
+// compressed file is never collected as text. If its content is known to be
+// that of a stream, the stream reads its rest from it when the plain file is
+// gone; if not, it is the file of a time when nobody looked, and has a stream of its own.
+
+// archiveKind tells from its name what a file is compressed with: "gzip",
+// "zstd", or "" for a plain one. The content has the last word when it is opened.
+func archiveKind(path string) string {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".gz", ".gzip":
+		return "gzip"
+	case ".zst", ".zstd":
+		return "zstd"
+	}
+	return ""
+}
+
+// archive takes care of a compressed file that a pipeline's pattern matches,
+// and says whether it is one.
+func (a *Agent) archive(run *pipelineRun, e *monitor.Event, id read.Identity, mtime int64) bool {
+	kind := archiveKind(e.Path)
+	if kind == "" {
+		return false
+	}
+	if _, ok := a.archives[id]; ok {
+		return true
+	}
+	if !run.input.Once && (run.firstScan || max(id.Birth, mtime) <= run.since) {
+		// It was there before the pipeline: history.
+		return isArchive(e.Path)
+	}
+	if !isArchive(e.Path) {
+		return false
+	}
+	s := a.newArchive(run, e.Path, "", id, kind)
+	if s == nil {
+		return true
+	}
+	if !run.input.Once {
+		run.arrived(s, nil)
+	}
+	a.saver.add(s)
+	return true
+}
+
+// isArchive says whether the file's content is compressed, as its name says.
+func isArchive(path string) bool {
+	c, err := read.OpenCompressed(path)
+	if err == nil {
+		c.Close()
+	}
+	return err == nil || errors.Is(err, read.ErrIncomplete)
+}
+
+// newArchive makes a stream for a compressed file, unless its content is known
+// or cannot be told yet; then it is looked at again. path is where it is, and origin, if not "", the path that it was rotated from.
+func (a *Agent) newArchive(run *pipelineRun, path, origin string, id read.Identity, kind string) *stream {
+	if _, ok := a.archives[id]; ok {
+		return nil
+	}
+	c, err := read.OpenCompressed(path)
+	if errors.Is(err, read.ErrIncomplete) {
+		a.unclear[filePath{run, path}] = struct{}{}
+	}
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	base, baseHash := uint64(0), delivery.TailHash(nil)
+	if !run.input.Once {
+		known, at, hash, err := a.content(run, filepath.Dir(path), c)
+		switch {
+		case err != nil && !errors.Is(err, read.ErrDamagedArchive):
+			a.unclear[filePath{run, path}] = struct{}{} // it is still being written
+			return nil
+		case known:
+			a.archives[id] = struct{}{}
+			return nil
+		}
+		base, baseHash = at, hash
+	}
+	s := a.newStream(run, path, id, origin == "")
+	if s == nil {
+		return nil
+	}
+	s.rec.Compressed, s.rec.Base = kind, base
+	s.rec.BaseHash = baseHash
+	if origin != "" {
+		s.gone, s.rec.Origin = true, origin
+		s.trailer = run.trailer(a, origin, id.Inode)
+	}
+	a.log.Info("a compressed file is collected whose content was not seen before", "path", path, "from", base)
+	return s
+}
+
+// content says whether the content of a compressed file is that of a stream, or
+// of one that has ended. Where one has ended before the content does, the rest, from
+// the offset at, is still to be collected.
+func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known bool, at, hash uint64, err error) {
+	var buf [read.HeadBytes]byte
+	n, err := c.ReadAt(buf[:], 0)
+	if n < len(buf) && errors.Is(err, read.ErrIncomplete) || n == 0 && errors.Is(err, read.ErrDamagedArchive) {
+		return false, 0, 0, err
+	}
+	heads := map[int]uint64{}
+	begins := func(length int, head uint64) bool {
+		if length == 0 || length > n {
+			return false
+		}
+		h, ok := heads[length]
+		if !ok {
+			h = xxhash.Sum64(buf[:length])
+			heads[length] = h
+		}
+		return h == head
+	}
+	stands := func(end, tail uint64) bool {
+		h, ok := read.HashBefore(c, end)
+		return ok && (tail == 0 || h == tail)
+	}
+	for _, s := range a.files.of(run) {
+		s.mu.Lock()
+		k, skip := s.known(), s.rec.Compressed != ""
+		s.mu.Unlock()
+		if !skip && begins(k.HeadLen, k.Head) && stands(k.End, k.Tail) {
+			return true, 0, 0, nil
+		}
+	}
+	for i := range a.tombs {
+		t := &a.tombs[i]
+		if t.Pipeline != run.p.Name || t.Dir != dir || !begins(t.HeadLen, t.Head) || !stands(t.End, t.Tail) {
+			continue
+		}
+		var more [1]byte
+		if m, _ := c.ReadAt(more[:], int64(t.End)); m == 0 {
+			return true, 0, 0, nil
+		}
+		return false, t.End, t.Tail, nil
+	}
+	return false, 0, delivery.TailHash(nil), nil
+}
+
+// reconsider looks again at compressed files that could not be told yet.
+func (a *Agent) reconsider() {
+	for key := range a.unclear {
+		delete(a.unclear, key)
+		a.found(key.run, &monitor.Event{Watch: key.run.p.Name, Kind: monitor.Changed, Path: key.path})
+	}
+}
+
+// bury keeps what is needed to know the file's content again.
+func (s *stream) bury() {
+	if s.rec.HeadLen == 0 || s.rec.Compressed != "" {
+		return
+	}
+	t := state.Tomb{
+		Pipeline: s.run.p.Name, Dir: filepath.Dir(s.rec.Path), HeadLen: s.rec.HeadLen, Head: s.rec.Head,
+		End: s.pos, Tail: s.tail, At: s.a.now().Unix(),
+	}
+	s.a.saver.bury(t)
+	s.a.again.bury(t)
+}
+
+// openArchive opens the compressed file of a stream, wherever it is now.
+func (s *stream) openArchive() bool {
+	path := s.path
+	if id, _, _, err := read.Peek(path); err != nil || id != s.identity() {
+		if !s.gone {
+			s.gone = true
+			s.a.files.leave(s, s.path)
+			s.a.again.add(look{filePath: filePath{s.run, s.path}})
+		}
+		f, found, err := read.Search(&read.Known{Identity: s.identity()}, s.path, s.run.input.MaxCheckpointDirSearchDepth)
+		if err != nil {
+			return false
+		}
+		f.Close()
+		path = found
+	}
+	c, err := read.OpenCompressed(path)
+	if err != nil {
+		s.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("%v; the file waits, and is tried again every %v", err, retryRead), nil)
+		return false
+	}
+	if path != s.path {
+		s.move(path)
+		s.sought = true
+	}
+	s.use(c)
+	return true
+}
+
+// fromArchive goes on with the compressed file that the stream's file was turned into.
+func (s *stream) fromArchive() bool {
+	if s.archived || s.rec.Compressed != "" || s.rec.HeadLen == 0 || s.run.input.Once {
+		return false
+	}
+	c, path, err := read.SearchCompressed(s.known(), s.path, s.origin(), s.run.input.MaxCheckpointDirSearchDepth)
+	if err != nil {
+		return false
+	}
+	s.archived = true
+	s.use(c)
+	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.path, "archive", path)
+	return true
+}
+
+// brokenArchive is called when a compressed file cannot be read on at the stream's place.
+func (w *worker) brokenArchive(s *stream, err error, now time.Time) {
+	if errors.Is(err, read.ErrIncomplete) {
+		if s.failures++; s.failures < archiveTries {
+			w.a.queue.at(s, now.Add(retryRead)) // it is still being written
+			return
+		}
+	}
+	w.a.alarms.Raise(alarm.DropLog, s.run.scope, 1,
+		fmt.Sprintf("the compressed file of %s cannot be read behind offset %d: %v; what follows there is lost", s.path, s.pos, err), nil)
+	s.lose(s.pos, ledger.FileDamaged, 0)
+	s.freeze(delivery.ReasonDeleted)
+}
+
+// archiveTries is how often a compressed file is tried that ends too early.
+const archiveTries = 12
