@@ -37,7 +37,9 @@ func check(r io.ReaderAt, size int64) verdict {
 		v.fault("%v", err)
 		return v
 	}
-	v.torn = len(im.metas) < 2
+	if v.torn = len(im.metas) < 2; !im.headers {
+		v.fault("the header of a meta page is damaged")
+	}
 	var (
 		found  [bucketCount]sum
 		broken verdict // records that are not what was written; only the new formats can tell
@@ -65,6 +67,9 @@ func check(r io.ReaderAt, size int64) verdict {
 	}
 	w.run()
 	w.freelist()
+	if v.hasSums && v.version == version && v.sums.commit != im.metas[0].txid {
+		v.fault("the records are those of commit %d and not of %d", v.sums.commit, im.metas[0].txid)
+	}
 	v.judge(plain, &found, &broken)
 	return v
 }

@@ -100,7 +100,7 @@ func (s *Store) finishRename() error {
 func (s *Store) heal(v *verdict, saved *salvaged) (Opened, error) {
 	o := Opened{
 		Aside: s.aside(), Cause: v.cause(), Salvaged: saved.found, Older: saved.older,
-		Lost: saved.lost, LostRecords: saved.missing, FirstScans: saved.marks,
+		Lost: saved.lost, LostRecords: saved.missing, FirstScans: saved.marks, Stepped: saved.stepped,
 		Anew: len(saved.records[inStreams])+len(saved.records[inPipelines]) == 0,
 	}
 	if err := s.replace(saved, &o); err != nil {
@@ -176,7 +176,7 @@ func build(path string, saved *salvaged, report *Opened) error {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		t, err := makeTxn(tx, saved.commit+1)
+		t, err := makeTxn(tx)
 		if err != nil {
 			return err
 		}
@@ -228,6 +228,9 @@ func (o Opened) Alarm() string {
 		fmt.Fprintf(&b, "; %d records are lost", o.LostRecords)
 	default:
 		b.WriteString("; nothing is lost")
+	}
+	if o.Stepped {
+		b.WriteString(", but what the last commit removed may be back")
 	}
 	if len(o.Lost) > 0 {
 		fmt.Fprintf(&b, " (%s)", strings.Join(o.Lost, ", "))

@@ -257,7 +257,7 @@ func TestADamagedFileIsPutAsideAndSalvaged(t *testing.T) {
 		{"all zeros", func(b []byte) []byte { clear(b); return b }, false, true, "first contact"},
 		{"cut off in the meta pages", func(b []byte) []byte { return b[:page+7] }, false, true, "first contact"},
 		{"cut off behind them", func(b []byte) []byte { return b[:2*page] }, false, true, "cut off"},
-		{"cut off in the middle", func(b []byte) []byte { return b[:len(b)/2] }, false, false, "cut off"},
+		{"cut off in the middle", func(b []byte) []byte { return b[:len(b)/4] }, false, false, "cut off"},
 		{"wrong magic", func(b []byte) []byte { b[16], b[page+16] = 1, 1; return b }, false, false, "neither of its two meta pages"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

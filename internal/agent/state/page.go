@@ -24,6 +24,7 @@ const (
 
 	flagBranch   = 0x01
 	flagLeaf     = 0x02
+	flagMeta     = 0x04
 	flagFreelist = 0x10
 
 	leafIsBucket = 0x01
@@ -48,6 +49,7 @@ type image struct {
 	size     int64
 	pageSize int64
 	metas    []boltMeta // those that are whole, the newest first
+	headers  bool       // the headers of their pages are whole too
 }
 
 // errNoMeta: neither meta page can be read.
@@ -56,7 +58,7 @@ var errNoMeta = errors.New("neither of its two meta pages is whole")
 // readImage finds the meta pages. Without any, the image is returned with the
 // system's page size and errNoMeta.
 func readImage(r io.ReaderAt, size int64) (*image, error) {
-	im := &image{r: r, size: size}
+	im := &image{r: r, size: size, headers: true}
 	buf := make([]byte, pageHeader+metaBytes)
 	at := func(off int64) (boltMeta, int64, bool) {
 		if n, _ := r.ReadAt(buf, off); n < len(buf) {
@@ -64,13 +66,20 @@ func readImage(r io.ReaderAt, size int64) (*image, error) {
 		}
 		return parseMeta(buf[pageHeader:])
 	}
+	add := func(id uint64, m boltMeta) {
+		im.metas = append(im.metas, m)
+		if p := parsePage(buf); p.id != id || p.flags != flagMeta {
+			im.headers = false
+		}
+	}
 	m, pageSize, ok := at(0)
 	if ok {
-		im.metas = append(im.metas, m)
+		add(0, m)
 	}
 	for try := int64(minPage); try <= maxPage; try *= 2 {
 		if m, p, ok := at(try); ok && p == try && (len(im.metas) == 0 || p == pageSize) {
-			im.metas, pageSize = append(im.metas, m), p
+			pageSize = p
+			add(1, m)
 			break
 		}
 	}

@@ -8,8 +8,8 @@ import (
 )
 
 // Every value carries a checksum over its bucket, its key and itself, and the
-// number of the commit that wrote it; and every commit writes the count and the
-// sum of the checksums of each bucket. So a byte that flipped, a record that
+// number of the commit that wrote it (bbolt's own); and every commit writes its number, and the count
+// and the sum of the checksums of each bucket. So a byte that flipped, a record that
 // went missing, and pages of different commits in one file are all noticed
 // when the file is opened, and of two copies of a record the newer one is known.
 

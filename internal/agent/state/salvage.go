@@ -24,11 +24,11 @@ type record struct {
 // salvaged is what could be read of a file.
 type salvaged struct {
 	records [bucketCount]map[string]record
-	commit  uint64 // the newest that was seen
-	found   int    // records
-	older   int    // of them, those that the tree did not lead to: older copies, mostly
+	found   int // records
+	older   int // of them, those that the tree did not lead to: older copies, mostly
 	lost    []string
 	missing int  // records that could not be read; -1 = not known
+	stepped bool // what the last commit removed may be back
 	marks   bool // the marks of the pipelines' first scans are among what is missing, or may be
 }
 
@@ -42,7 +42,9 @@ func salvage(r io.ReaderAt, size int64) *salvaged {
 	im, err := readImage(r, size)
 	s.im = im
 	if err == nil {
+		s.behind = len(im.metas) < 2
 		s.walk(im.metas[0])
+		s.behind = s.behind || s.hasSums && s.sums.commit != im.metas[0].txid
 	}
 	if plain := s.plain; plain > 0 && plain < version && !s.hasSums {
 		s.countOld()
@@ -50,7 +52,7 @@ func salvage(r io.ReaderAt, size int64) *salvaged {
 	}
 	if !s.hasSums { // the root is lost: the newest one of the others leads to the records
 		if root, ok := s.findRoot(); ok {
-			s.rootLost = true
+			s.behind = true
 			s.walk(boltMeta{root: root, pages: uint64(size / im.pageSize)})
 		}
 	}
@@ -64,11 +66,12 @@ type salvager struct {
 	plain   uint64 // the number of the format
 	sums    sums
 	hasSums bool
-	// rootLost: the newest root bucket is lost, and with it the way to what the last commit changed.
-	rootLost bool
-	lost     map[string][]keyRange
-	broken   [bucketCount]map[string][]byte // values that are not what was written there
-	out      *salvaged
+	// behind: the newest root bucket, or the meta page that leads to it, is lost,
+	// and with it the way to what the last commit changed.
+	behind bool
+	lost   map[string][]keyRange
+	broken [bucketCount]map[string][]byte // values that are not what was written there
+	out    *salvaged
 }
 
 // walk collects the records of a tree.
@@ -91,7 +94,6 @@ func (s *salvager) walk(m boltMeta) {
 		case keySums:
 			if got, format, ok := decodeSums(value); ok && format == version {
 				s.sums, s.hasSums = got, true
-				s.out.commit = max(s.out.commit, got.commit)
 			}
 		}
 	}
@@ -122,7 +124,6 @@ func (s *salvager) take(b bucket, key, value []byte) bool {
 	if old, ok := s.out.records[b][string(key)]; !ok || old.commit < commit {
 		s.out.records[b][string(key)] = record{commit, slices.Clone(payload)}
 	}
-	s.out.commit = max(s.out.commit, commit)
 	return true
 }
 
@@ -174,18 +175,17 @@ func (s *salvager) findRoot() (root uint64, ok bool) {
 
 // count finds what is missing, takes older copies of it, and says what is lost.
 func (s *salvager) count() {
-	if s.rootLost { // sequence numbers that are behind would do harm, see takeStray
+	if s.behind { // sequence numbers that are behind would do harm, see takeStray
 		clear(s.out.records[inSeq])
 	}
-	missing := s.rootLost
+	missing := s.behind
 	for b := range s.out.records {
 		missing = missing || s.missing(bucket(b)) != 0
 	}
-	before := s.size()
 	if missing {
 		s.takeStray()
 	}
-	s.out.found, s.out.older = s.size(), s.size()-before
+	s.out.found, s.out.stepped = s.size(), s.behind
 	for b := range s.out.records {
 		n := s.missing(bucket(b))
 		if s.out.missing += max(n, 0); n < 0 {
@@ -254,7 +254,7 @@ func (s *salvager) takeStray() {
 					continue
 				}
 				have, found := s.out.records[b][string(key)]
-				if !found && (anywhere[b] || s.isLost(bucket(b), key)) || s.rootLost && commit > max(s.sums.commit, have.commit) {
+				if !found && (anywhere[b] || s.isLost(bucket(b), key)) || s.behind && commit > max(s.sums.commit, have.commit) {
 					stray[b][string(key)] = record{commit, slices.Clone(payload)}
 				}
 			}
@@ -264,7 +264,7 @@ func (s *salvager) takeStray() {
 	for b := range stray {
 		for key, rec := range stray[b] {
 			s.out.records[b][key] = rec
-			s.out.commit = max(s.out.commit, rec.commit)
+			s.out.older++
 		}
 	}
 }

@@ -27,8 +27,8 @@ type txn struct {
 }
 
 // makeTxn makes the buckets of an empty file.
-func makeTxn(tx *bolt.Tx, commit uint64) (*txn, error) {
-	t := &txn{sums: sums{commit: commit}}
+func makeTxn(tx *bolt.Tx) (*txn, error) {
+	t := &txn{sums: sums{commit: uint64(tx.ID())}}
 	for b, name := range bucketNames {
 		var err error
 		if t.buckets[b], err = tx.CreateBucket([]byte(name)); err != nil {
@@ -45,7 +45,7 @@ func makeTxn(tx *bolt.Tx, commit uint64) (*txn, error) {
 // beginTxn goes on from the last commit, whose sums are given.
 func beginTxn(tx *bolt.Tx, last sums) *txn {
 	t := &txn{sums: last, meta: tx.Bucket([]byte(metaBucket))}
-	t.sums.commit++
+	t.sums.commit = uint64(tx.ID())
 	for b, name := range bucketNames {
 		t.buckets[b] = tx.Bucket([]byte(name))
 	}

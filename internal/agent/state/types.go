@@ -147,8 +147,9 @@ type Change struct {
 type Opened struct {
 	// Migrated is the older format that the file had, 0 if it had this one.
 	Migrated uint64 `json:"migrated,omitempty"`
-	// Stepped: one of the two marks of a commit was damaged, so the state may be
-	// that of the commit before the last. Sequence numbers may be behind.
+	// Stepped: the last commit may be missing, or what it removed be back, as
+	// the mark of it or the way to it was damaged. Sequence numbers may be behind
+	// where Aside is "", and are gone where it is not.
 	Stepped bool `json:"stepped,omitempty"`
 	// Aside is where a damaged file was put; "" if the file was whole. Cause says
 	// what was wrong with it.
