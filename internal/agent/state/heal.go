@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -119,24 +120,34 @@ func (v *verdict) cause() string {
 	return text
 }
 
-// aside returns a name for the damaged file that is not taken.
+// aside returns a name for the damaged file: with the time, or a later one, so that the newest comes last.
 func (s *Store) aside() string {
-	name := fmt.Sprintf("%s%d", filepath.Join(s.dir, asideName), time.Now().Unix())
-	for i := 2; ; i++ {
-		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			return name
+	at := time.Now().Unix()
+	if list := s.allAside(); len(list) > 0 {
+		if last, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(list[len(list)-1]), asideName), 10, 64); err == nil {
+			at = max(at, last+1)
 		}
-		name = fmt.Sprintf("%s%d-%d", filepath.Join(s.dir, asideName), time.Now().Unix(), i)
 	}
+	return fmt.Sprintf("%s%d", filepath.Join(s.dir, asideName), at)
+}
+
+// allAside are the damaged files that were put aside, the oldest first.
+func (s *Store) allAside() []string {
+	entries, _ := os.ReadDir(s.dir)
+	var list []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), asideName) {
+			list = append(list, filepath.Join(s.dir, e.Name()))
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // dropOldAside removes the oldest damaged files; that it fails does no harm.
 func (s *Store) dropOldAside() {
-	names, _ := filepath.Glob(filepath.Join(s.dir, asideName+"*"))
-	slices.Sort(names)
-	for len(names) > maxAside {
-		_ = os.Remove(names[0])
-		names = names[1:]
+	for list := s.allAside(); len(list) > maxAside; list = list[1:] {
+		_ = os.Remove(list[0])
 	}
 }
 
@@ -181,7 +192,7 @@ func build(path string, saved *salvaged, report *Opened) error {
 			return err
 		}
 		for b := range saved.records {
-			for _, key := range slices.SortedFunc(maps.Keys(saved.records[b]), strings.Compare) {
+			for _, key := range slices.Sorted(maps.Keys(saved.records[b])) {
 				if err := t.put(bucket(b), []byte(key), saved.records[b][key].payload); err != nil {
 					return err
 				}

@@ -21,6 +21,8 @@ func tryLock(f *os.File, shared bool) (taken bool, err error) {
 	return false, err
 }
 
+func unlock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
+
 // syncDir makes what was renamed in a folder durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

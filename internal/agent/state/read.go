@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -180,8 +181,8 @@ func OpenReadOnly(dir string) (Content, error) {
 	saved := salvage(f, info.Size())
 	d := decoder{content: &c}
 	for b := range saved.records {
-		for key, rec := range saved.records[b] {
-			if !d.take(bucket(b), []byte(key), rec.payload) {
+		for _, key := range slices.Sorted(maps.Keys(saved.records[b])) {
+			if !d.take(bucket(b), []byte(key), saved.records[b][key].payload) {
 				c.Damaged = append(c.Damaged, recordName(bucket(b), []byte(key)))
 			}
 		}
@@ -190,6 +191,5 @@ func OpenReadOnly(dir string) (Content, error) {
 		c.Damaged = append(c.Damaged, saved.lost...)
 		c.Damaged = append(c.Damaged, "the file: "+v.cause())
 	}
-	slices.SortFunc(c.Tombs, func(a, b Tomb) int { return slices.Compare(a.key(), b.key()) })
 	return c, nil
 }

@@ -85,7 +85,7 @@ func Open(dir string) (*Store, error) {
 	}
 	s.lock = lock
 	if err := s.open(); err != nil {
-		lock.Close()
+		_ = errors.Join(s.shut(), lock.Close()) // the first error counts
 		return nil, s.explain(err)
 	}
 	return s, nil
@@ -157,7 +157,8 @@ func (s *Store) shut() error {
 	if s.db != nil {
 		err = s.guard(s.db.Close)
 	} else if s.file != nil {
-		err = s.file.Close() // releases its lock
+		// What is mapped of it stays so, and would keep its lock.
+		err = errors.Join(unlock(s.file), s.file.Close())
 	}
 	s.db, s.file = nil, nil
 	return err
