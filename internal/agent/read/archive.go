@@ -3,7 +3,6 @@ package read
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,25 +103,15 @@ func confirm(k *Known, path string) (c *Compressed, headed bool, err error) {
 		if h, headed = facts.Head(k.HeadLen); headed {
 			headed = h == k.Head
 		} else {
-			err = c.failure()
+			err = c.Err()
 		}
 	}
 	if headed {
 		if SameContent(k, &facts) {
 			return c, true, nil
 		}
-		err = c.failure()
+		err = c.Err()
 	}
 	_ = c.Close()
 	return nil, headed, err
-}
-
-// failure returns why decoding ended, if not at the end of the archive.
-func (c *Compressed) failure() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stop == nil || errors.Is(c.stop, io.EOF) {
-		return nil
-	}
-	return c.stop
 }

@@ -142,7 +142,20 @@ func (c *Compressed) Len() int64 {
 	return -1
 }
 
-// Facts returns the identity of the archive and what is asked of its content.
+// Err returns why what was asked for last could not be read: ErrIncomplete, a
+// *DamagedError, or what the system said. It is nil where the archive was decoded as
+// far as it was asked for, or to its end.
+func (c *Compressed) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if errors.Is(c.stop, io.EOF) {
+		return nil
+	}
+	return c.stop
+}
+
+// Facts returns the identity of the archive and what is asked of its content. Where
+// Head or Tail have no answer, Err says why.
 func (c *Compressed) Facts() (Facts, error) {
 	id, _, _, err := Stat(c.f)
 	return Facts{

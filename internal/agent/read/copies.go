@@ -117,31 +117,43 @@ func FindCopy(k *Known, path string, depth int, known func(Identity) bool) (*os.
 	return nil, "", none
 }
 
-// Compare says whether a and b have the same content in [from, to), as far as both
-// have it: a copy may still be written. One call compares at most half of buf; n is how
-// many bytes were equal, and the next call goes on behind them. With equal and n = 0
-// one of the two has no more for now.
-func Compare(a, b io.ReaderAt, from, to uint64, buf []byte) (equal bool, n uint64, err error) {
-	half := min(uint64(len(buf)/2), to-min(from, to))
-	if half == 0 {
-		return true, 0, nil
+// Compare says whether a and b have the same content in [from, to); same is the offset
+// up to which they do. It reads in steps of half of buf. Where one of them ends
+// before to, as a copy that is still being written, what both have is compared, and the
+// error is io.ErrUnexpectedEOF; the next call goes on at same.
+func Compare(a, b io.ReaderAt, from, to uint64, buf []byte) (equal bool, same uint64, err error) {
+	half := len(buf) / 2
+	for same = from; same < to; {
+		n := int(min(uint64(half), to-same))
+		x, err := readSome(a, buf[:n], same)
+		if err != nil {
+			return true, same, err
+		}
+		y, err := readSome(b, buf[half:half+len(x)], same)
+		if err != nil {
+			return true, same, err
+		}
+		x = x[:len(y)]
+		if !bytes.Equal(x, y) {
+			for i := range x {
+				if x[i] != y[i] {
+					return false, same + uint64(i), nil
+				}
+			}
+		}
+		same += uint64(len(x))
 	}
-	x, y := buf[:half], buf[half:2*half]
-	nx, err := a.ReadAt(x, int64(from))
-	if err != nil && !errors.Is(err, io.EOF) && nx == 0 {
-		return false, 0, err
+	return true, same, nil
+}
+
+// readSome reads at most len(buf) bytes at off. It is io.ErrUnexpectedEOF if there are none.
+func readSome(r io.ReaderAt, buf []byte, off uint64) ([]byte, error) {
+	n, err := r.ReadAt(buf, int64(off))
+	switch {
+	case n > 0:
+		return buf[:n], nil
+	case err == nil, errors.Is(err, io.EOF):
+		return nil, io.ErrUnexpectedEOF
 	}
-	ny, err := b.ReadAt(y[:nx], int64(from))
-	if err != nil && !errors.Is(err, io.EOF) && ny == 0 {
-		return false, 0, err
-	}
-	x, y = x[:ny], y[:ny]
-	if bytes.Equal(x, y) {
-		return true, uint64(ny), nil
-	}
-	i := 0
-	for x[i] == y[i] {
-		i++
-	}
-	return false, uint64(i), nil
+	return nil, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,35 +107,35 @@ func TestCompareGoesAsFarAsBothReach(t *testing.T) {
 	content := []byte(lines("app", 10_000))
 	other := bytes.Clone(content)
 	other[7777]++
+	short := io.ErrUnexpectedEOF
 	for _, c := range []struct {
 		name     string
 		b        []byte
 		from, to uint64
 		buf      int
 		equal    bool
-		sum      uint64
+		same     uint64
+		err      error
 	}{
-		{"equal", content, 0, 9000, 100_000, true, 9000},
-		{"equal, in small steps", content, 10, 9000, 20, true, 8990},
-		{"one is shorter", content[:5000], 0, 9000, 1000, true, 5000},
-		{"another byte", other, 0, 9000, 1000, false, 7777},
-		{"another byte behind the end", other, 0, 7777, 1000, true, 7777},
-		{"another byte before the beginning", other, 7778, 9000, 1000, true, 9000 - 7778},
-		{"nothing to compare", content, 100, 100, 1000, true, 0},
-		{"backwards", content, 100, 50, 1000, true, 0},
-		{"behind the end", content[:50], 100, 200, 1000, true, 0},
-		{"no buffer", content, 0, 100, 1, true, 0},
+		{"equal", content, 0, 9000, 100_000, true, 9000, nil},
+		{"equal, in small steps", content, 10, 9000, 20, true, 9000, nil},
+		{"one is shorter", content[:5000], 0, 9000, 1000, true, 5000, short},
+		{"one is shorter, and other", other[:8000], 0, 9000, 1000, false, 7777, nil},
+		{"another byte", other, 0, 9000, 1000, false, 7777, nil},
+		{"another first byte", other, 7777, 9000, 1000, false, 7777, nil},
+		{"another byte behind the end", other, 0, 7777, 1000, true, 7777, nil},
+		{"another byte before the beginning", other, 7778, 9000, 1000, true, 9000, nil},
+		{"nothing to compare", content, 100, 100, 1000, true, 100, nil},
+		{"backwards", content, 100, 50, 1000, true, 100, nil},
+		{"behind the end", content[:50], 100, 200, 1000, true, 100, short},
+		{"empty", nil, 0, 200, 1000, true, 0, short},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, b := bytes.NewReader(content), bytes.NewReader(c.b)
 			for _, pair := range [][2]*bytes.Reader{{a, b}, {b, a}} {
-				buf, at := make([]byte, c.buf), c.from
-				equal, n, err := Compare(pair[0], pair[1], at, c.to, buf)
-				for ; equal && n > 0 && err == nil; equal, n, err = Compare(pair[0], pair[1], at, c.to, buf) {
-					at += n
-				}
-				if err != nil || equal != c.equal || at+n != c.from+c.sum {
-					t.Errorf("equal %v up to %d, %v", equal, at+n, err)
+				equal, same, err := Compare(pair[0], pair[1], c.from, c.to, make([]byte, c.buf))
+				if equal != c.equal || same != c.same || !errors.Is(err, c.err) {
+					t.Errorf("equal %v up to %d, %v", equal, same, err)
 				}
 			}
 		})
@@ -144,7 +145,7 @@ func TestCompareGoesAsFarAsBothReach(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
-	if _, _, err := Compare(closed, bytes.NewReader(content), 0, 10, make([]byte, 100)); err == nil {
-		t.Error("a file that cannot be read is equal")
+	if _, same, err := Compare(bytes.NewReader(content), closed, 0, 10, make([]byte, 100)); same != 0 || !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a file that cannot be read is equal up to %d, %v", same, err)
 	}
 }
