@@ -125,7 +125,7 @@ func written(before, after []byte, size int, pages map[int]int) []byte {
 func TestAStopInTheMiddleOfACommitLeavesTheStateBeforeOrAfterIt(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	size := os.Getpagesize()
-	moments, _ := script(t, 30, r)
+	moments, _ := script(t, 12, r)
 	opened, torn := 0, 0
 	is := func(what string, file []byte, want ...string) *Store {
 		t.Helper()
@@ -239,7 +239,7 @@ func TestADamagedFileIsNeverTakenForAWholeOne(t *testing.T) {
 	size := os.Getpagesize()
 	moments, ever := script(t, 12, r)
 	older, last := moments[len(moments)-2], moments[len(moments)-1]
-	count := 300
+	count := 180
 	if testing.Short() {
 		count = 60
 	}
