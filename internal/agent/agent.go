@@ -92,11 +92,11 @@ type Agent struct {
 	unclear  map[filePath]struct{}      // compressed files that cannot be told yet
 	tombs    []state.Tomb
 
-	runs   map[string]*pipelineRun
-	dests  map[destKey]*send.Dest
-	order  []*send.Dest // the same, as they were made
-	stats  Stats
-	open   atomic.Int64 // memory of all open groups, in bytes
+	runs  map[string]*pipelineRun
+	dests map[destKey]*send.Dest
+	order []*send.Dest // the same, as they were made
+	stats Stats
+	open  atomic.Int64 // memory of all open groups, in bytes
 	// handles counts the open log files. Above maxHandles, one is closed as soon
 	// as it has been read to its end.
 	handles    atomic.Int64

@@ -66,7 +66,7 @@ func (a *Agent) archive(run *pipelineRun, e *monitor.Event, id read.Identity, mt
 func isArchive(path string) bool {
 	c, err := read.OpenCompressed(path)
 	if err == nil {
-		c.Close()
+		_ = c.Close() // it was only looked at
 	}
 	return err == nil || errors.Is(err, read.ErrIncomplete)
 }
@@ -84,7 +84,7 @@ func (a *Agent) newArchive(run *pipelineRun, path, origin string, id read.Identi
 	if err != nil {
 		return nil
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	base, baseHash := uint64(0), delivery.TailHash(nil)
 	if !run.input.Once {
 		known, at, hash, err := a.content(run, filepath.Dir(path), c)
@@ -218,7 +218,7 @@ func (s *stream) fromArchive() bool {
 	if err != nil {
 		return false
 	}
-	s.archived = true
+	s.archived, s.grew = true, s.a.now()
 	s.use(c)
 	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.path, "archive", path)
 	return true

@@ -347,4 +347,3 @@ func (a *Agent) scanned(run *pipelineRun) {
 	run.complete.Store(true)
 	a.checkFinished()
 }
-

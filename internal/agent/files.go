@@ -17,7 +17,7 @@ type files struct {
 	byInode map[inode][]*stream
 	byPath  map[filePath]place
 	adopted map[adoption]struct{} // files that streams went on with: copies of theirs
-	all     map[*stream]struct{} // also those whose file is gone or was truncated
+	all     map[*stream]struct{}  // also those whose file is gone or was truncated
 }
 
 type adoption struct {

@@ -186,6 +186,7 @@ func (s *stream) openFile() bool {
 	if s.rec.Compressed != "" {
 		return s.openArchive()
 	}
+	s.archived = false
 	k := s.known()
 	if !s.gone {
 		f, facts, _, err := read.Look(s.path)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"io"
 	"path/filepath"
 	"time"
@@ -67,8 +68,8 @@ func (a *Agent) arrange(run *pipelineRun) {
 		if base == "" {
 			base = n.s.path
 		}
-		a.succession(run, base, a.files.at(run, base))
 		n.s.follow(n.was)
+		a.succession(run, base, a.files.at(run, base))
 	}
 	run.arrivals = nil
 	if g := run.gate; g != nil {
@@ -263,10 +264,7 @@ func (a *Agent) original(run *pipelineRun, path string) *stream {
 	if base == "" {
 		return nil
 	}
-	s := a.files.at(run, base)
-	if s == nil {
-		return nil
-	}
+	s := a.files.last(run, base)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.done || s.frozen || s.rec.Pending || s.rec.Compressed != "" {
@@ -279,18 +277,10 @@ func (a *Agent) original(run *pipelineRun, path string) *stream {
 func (sh *shadow) compare() bool {
 	s := sh.of
 	s.mu.Lock()
-	path, id, over := s.path, s.identity(), s.done || s.frozen
+	path, k, over := s.path, s.known(), s.done || s.frozen
 	s.mu.Unlock()
 	if over {
 		return false
-	}
-	orig, facts, _, err := read.Look(path)
-	if err != nil {
-		return true // the next look tells
-	}
-	defer orig.Close()
-	if facts.Identity != id {
-		return true
 	}
 	f, mine, _, err := read.Look(sh.path)
 	if err != nil || mine.Identity != sh.id {
@@ -300,14 +290,20 @@ func (sh *shadow) compare() bool {
 		return true
 	}
 	defer f.Close()
+	orig, facts, _, err := read.Look(path)
+	if err != nil {
+		return true // the next look tells
+	}
+	defer orig.Close()
 	end := min(uint64(mine.Size), sh.same+shadowStep)
-	if uint64(facts.Size) < end {
-		// Shorter than its copy: it is truncated, and its own turn finds out; or it never was the original.
-		return uint64(facts.Size) < sh.same || sh.same > 0 || facts.Size == 0
+	if read.Decide(k, &facts) != read.Same || uint64(facts.Size) < end {
+		// It is truncated, and its own turn finds out and adopts the copy; or it never was the original.
+		h, ok := mine.Head(k.HeadLen)
+		return k.HeadLen > 0 && ok && h == k.Head
 	}
 	equal, n, err := read.Compare(orig, f, sh.same, end, make([]byte, 256<<10))
 	if err != nil {
-		return err == io.EOF || err == io.ErrUnexpectedEOF // truncated meanwhile
+		return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) // truncated meanwhile
 	}
 	if !equal {
 		return false
@@ -368,7 +364,8 @@ func (s *stream) adoptKnown(k *read.Known, c *copied) bool {
 		}
 		return false
 	}
-	ok, short := false, uint64(facts.Size) < k.End
+	var ok bool
+	short := uint64(facts.Size) < k.End
 	if short { // what was written behind the copy was read before it was truncated
 		ok = uint64(facts.Size) == c.same
 	} else {
@@ -395,7 +392,7 @@ func (s *stream) takeOver(path string, id read.Identity) bool {
 	s.move(path)
 	s.rec.Dev, s.rec.Inode, s.rec.Birth = id.Dev, id.Inode, id.Birth
 	s.gone, s.sought = true, true
-	s.seen = 0
+	s.seen, s.grew = 0, s.a.now()
 	s.a.saver.dirty(s)
 	return true
 }
@@ -408,7 +405,7 @@ func (s *stream) adoptArchive(k *read.Known) bool {
 	}
 	s.a.files.drop(s, s.rec.Inode, s.path)
 	s.closeFile()
-	s.gone, s.sought, s.archived = true, true, true
+	s.gone, s.sought, s.archived, s.grew = true, true, true, s.a.now()
 	s.use(c)
 	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.path, "archive", path)
 	return true

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"logtail/internal/agent/aggregate"
 	"logtail/internal/agent/alarm"
@@ -150,6 +153,10 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 	if s.rec.Sealed {
 		return false // it is known to be there still, and that is all
 	}
+	if !w.begins(s) {
+		s.truncated()
+		return false
+	}
 	stop := min(s.limit, s.boundary)
 	size := int(min(chunkSize, stop-s.pos))
 	before, content, err := read.Chunk(s.f, s.pos, s.tail, w.buf[:min(s.pos, read.Overlap)+uint64(size)])
@@ -200,6 +207,19 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 		w.cross(s)
 	}
 	return (len(content) == size || s.compressed()) && end < s.limit && s.pos > start
+}
+
+// begins says whether the file still begins as it did: one that was truncated
+// and has grown to where it was read may by chance have equal bytes there.
+func (w *worker) begins(s *stream) bool {
+	if s.rec.HeadLen == 0 || s.compressed() {
+		return true
+	}
+	n, err := s.f.ReadAt(w.buf[:s.rec.HeadLen], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return true // reading on finds out what is wrong
+	}
+	return n == s.rec.HeadLen && xxhash.Sum64(w.buf[:n]) == s.rec.Head
 }
 
 // cross ends the open group where a lane goes on that is ahead of others, in the

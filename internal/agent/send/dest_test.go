@@ -38,6 +38,7 @@ type service struct {
 	fail, after func(pkgs []*Package) error
 	refuse      func(p *Package) error
 	took        time.Duration
+	all         *crowd // counts the requests of several services
 }
 
 func newService() *service {
@@ -74,9 +75,13 @@ func (s *service) Resume(_ context.Context, lanes []delivery.LaneID) (*Resumed, 
 	return r, nil
 }
 
-func (s *service) Send(_ context.Context, pkgs []*Package) ([]Outcome, error) {
+func (s *service) Send(ctx context.Context, pkgs []*Package) ([]Outcome, error) {
 	seen := map[delivery.LaneID]bool{}
 	s.mu.Lock()
+	if s.all != nil {
+		s.all.in()
+		defer s.all.out()
+	}
 	s.inFlight++
 	s.most = max(s.most, s.inFlight)
 	for _, p := range pkgs {
@@ -89,12 +94,18 @@ func (s *service) Send(_ context.Context, pkgs []*Package) ([]Outcome, error) {
 		}
 	}
 	s.mu.Unlock()
-	pass(s.took)
+	select {
+	case <-time.After(s.took):
+	case <-ctx.Done():
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inFlight--
 	for l := range seen {
 		s.lanes[l]--
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	if s.fail != nil {
 		if err := s.fail(pkgs); err != nil {
@@ -141,6 +152,7 @@ type owner struct {
 	stopped chan struct{}
 	acks    int
 	content string
+	gone    bool // the content cannot be read any more
 }
 
 func newOwner() *owner {
@@ -152,7 +164,11 @@ func (o *owner) LaneAcked(*Lane)                    { o.mu.Lock(); o.acks++; o.m
 func (o *owner) LaneSpace(*Lane)                    { o.space <- struct{}{} }
 func (o *owner) LaneStopped(*Lane)                  { o.stopped <- struct{}{} }
 
-func (o *owner) Readable(uint64) bool { return true }
+func (o *owner) Readable(uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.gone
+}
 
 func (o *owner) Holds(end, hash uint64) bool {
 	return end <= uint64(len(o.content)) && (hash == 0 || delivery.TailHash([]byte(o.content[:end])) == hash)
@@ -172,6 +188,21 @@ type bench struct {
 	s      *service
 	mu     sync.Mutex
 	alarms []string
+	counts []dropped
+	stop   func() // ends it and waits
+}
+
+// counted returns what was told to Options.Count, summed.
+func (b *bench) counted(why delivery.Reason) (logs int, bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.counts {
+		if c.why == why {
+			logs += c.logs
+			bytes += c.bytes
+		}
+	}
+	return logs, bytes
 }
 
 // alarmed says whether an alarm of the kind was raised.
@@ -190,13 +221,19 @@ func start(t *testing.T, s *service, opt Options) *bench {
 	if opt.Bytes == 0 {
 		opt.Bytes = 1 << 20
 	}
+	opt.Count = func(l *Lane, why delivery.Reason, logs int, bytes int64) {
+		b.mu.Lock()
+		b.counts = append(b.counts, dropped{l, why, logs, bytes})
+		b.mu.Unlock()
+	}
 	opt.Name, opt.Log = "test", slog.New(slog.NewTextHandler(io.Discard, nil))
 	opt.Alarm = func(kind, _ string) { b.mu.Lock(); b.alarms = append(b.alarms, kind); b.mu.Unlock() }
 	b.Dest = NewDest(s, opt)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { b.Run(ctx); close(done) }()
-	t.Cleanup(func() { cancel(); <-done })
+	b.stop = func() { cancel(); <-done }
+	t.Cleanup(b.stop)
 	return b
 }
 

@@ -12,7 +12,8 @@ type Owner interface {
 	// LaneReady says where the lane goes on, after the first contact and after
 	// every disagreement; what was queued before is forgotten, unless it goes on
 	// behind that. The owner calls Begin when it has taken that up: till then, what
-	// it Puts belongs to the time before and is dropped.
+	// it Puts belongs to the time before and is dropped. If the plan says NewStream,
+	// the owner closes the lane and makes one with another id instead.
 	LaneReady(l *Lane, plan delivery.Plan)
 	// LaneAcked says that the lane's checkpoint moved.
 	LaneAcked(l *Lane)
@@ -32,6 +33,7 @@ const (
 	laneAsking  laneState = iota // waits for the destination's answer to a resume
 	laneAgreed                   // the owner has not taken up yet where it goes on
 	laneActive                   // may send
+	laneForeign                  // the destination has other content for it; its owner closes it
 	laneStopped                  // fenced, or closed by its owner
 )
 
@@ -95,7 +97,7 @@ func (l *Lane) Begin() {
 func (l *Lane) Pending() bool {
 	l.dest.mu.Lock()
 	defer l.dest.mu.Unlock()
-	return l.waiting() > 0 || l.state == laneAsking || l.state == laneAgreed
+	return l.waiting() > 0 || l.state < laneActive || l.state == laneForeign
 }
 
 // takes says whether what is Put now is kept.

@@ -57,7 +57,8 @@ func (l *limiter) result(ok bool, now time.Time) {
 	}
 	switch {
 	case ok && l.delay > 0:
-		l.delay, l.until = 0, time.Time{}
+		l.wait(0, now)
+		return
 	case !ok && l.delay > 0:
 		if !l.until.After(now) { // the probe failed, not a request from before
 			l.wait(min(2*l.delay, fallbackMost), now)

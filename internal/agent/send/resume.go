@@ -85,7 +85,7 @@ func (d *Dest) agree(l *Lane, p *delivery.Progress, r *Resumed) {
 	}
 	l.checkpoint.Incarnation = r.Incarnation
 	if plan.NewStream { // what the lane has goes to the one that names it as its former
-		l.state, l.local = laneAgreed, false
+		l.state, l.local = laneForeign, false
 		d.mu.Unlock()
 		l.owner.LaneReady(l, plan)
 		return

@@ -9,7 +9,8 @@ import (
 	"logtail/internal/delivery"
 )
 
-// slowAfter is when a request that has no answer counts as hanging.
+// slowAfter is when a request that has no answer counts as hanging, and a
+// destination as slow that took longer for its last one.
 const slowAfter = 2 * time.Second
 
 // Target tells destinations apart for the limits of concurrency. Destinations
@@ -51,7 +52,8 @@ type member struct {
 	target  Target
 	limits  []*limiter // region, project, logstore; nil for destinations without
 	flying  int
-	failing bool
+	failing bool // the last request failed
+	slow    bool // the last request took longer than slowAfter
 }
 
 // ticket is the right to one request in flight.
@@ -222,21 +224,20 @@ func (s *Shared) may(t *ticket, now time.Time) bool {
 			return false
 		}
 	}
-	trouble := s.trouble(now)
-	_, slow := trouble[m]
-	slow = slow || m.failing
-	if slow && len(trouble) > 0 {
+	trouble := m.failing || m.slow
+	hanging := s.trouble(now)
+	if len(hanging) > 0 {
 		n := 0
-		for _, k := range trouble {
+		for _, k := range hanging {
 			n += k
 		}
-		if n >= max(s.concurrency/2, 1) {
+		if trouble = trouble || hanging[m] > 0; trouble && n >= max(s.concurrency/2, 1) {
 			return false
 		}
 	}
 	if m.flying > 0 {
 		idle := len(s.members) - s.active
-		if slow || s.concurrency-len(s.flying) <= min(idle, s.concurrency/2) {
+		if trouble || s.concurrency-len(s.flying) <= min(idle, s.concurrency/2) {
 			return false
 		}
 	}
@@ -244,18 +245,18 @@ func (s *Shared) may(t *ticket, now time.Time) bool {
 		return true
 	}
 	share := s.budget.requests()
-	if slow || m.flying > 0 {
+	if trouble || m.flying > 0 {
 		share /= 2
 	}
 	return s.budget.fly(t.bytes, share)
 }
 
-// trouble returns the destinations that fail or hang, with how many requests they
-// have in flight, if any.
+// trouble returns the destinations that fail, hang or are slow, with how many
+// requests they have in flight, if any.
 func (s *Shared) trouble(now time.Time) map[*member]int {
 	var list map[*member]int
 	for _, t := range s.flying {
-		if t.m.failing || now.Sub(t.since) > slowAfter {
+		if t.m.failing || t.m.slow || now.Sub(t.since) > slowAfter {
 			if list == nil {
 				list = map[*member]int{}
 			}
@@ -271,6 +272,7 @@ func (s *Shared) release(t *ticket, known bool, blamed [3]bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known {
+		t.m.slow = now.Sub(t.since) > slowAfter
 		for i, l := range t.m.limits {
 			l.result(!blamed[i], now)
 		}
