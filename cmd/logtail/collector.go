@@ -26,7 +26,7 @@ const (
 // newCollector makes an agent in the foreground, with the key that its pipelines
 // need.
 func newCollector(cmd *cobra.Command, data string, pipelines []*pipeline.Pipeline, once bool, logger *slog.Logger) (*agent.Agent, error) {
-	o := agent.Options{Data: data, Pipelines: pipelines, Once: once, Log: logger, UserAgent: userAgent()}
+	o := agent.Options{Data: data, Pipelines: pipelines, Once: once, Log: logger, UserAgent: userAgent(), Now: clock}
 	if usesService(pipelines) {
 		if err := setKey(cmd, &o); err != nil {
 			return nil, err

@@ -62,6 +62,7 @@ writes it to DATA/credentials.json, and makes the project and logstore "default"
 			if o.Logger, err = newLogger(cmd, slog.LevelInfo); err != nil {
 				return err
 			}
+			o.Clock = clock
 			_, err = os.Stat(filepath.Join(o.Data, server.CredentialsFile))
 			first := errors.Is(err, fs.ErrNotExist)
 			s, err := server.New(o)
