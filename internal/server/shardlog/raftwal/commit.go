@@ -2,15 +2,12 @@ package raftwal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
-
 	"logtail/internal/delivery"
 	"logtail/internal/server/shardlog"
+	"logtail/internal/wal"
 )
 
 const (
@@ -162,7 +159,7 @@ func (s *shard) commitBatch(batch []*request) error {
 	}
 	next, received := s.next.Load(), s.received
 	now := s.e.now()
-	var logs []*raft.Log
+	var entries []wal.Record
 	s.heads = s.heads[:0]
 	for _, q := range batch {
 		mark := s.lanes.mark()
@@ -174,12 +171,12 @@ func (s *shard) commitBatch(batch []*request) error {
 		for i := range q.stored {
 			at := len(s.heads)
 			s.heads = appendHead(s.heads, &q.stored[i])
-			logs = append(logs, &raft.Log{Index: next, Data: s.heads[at:len(s.heads):len(s.heads)], Extensions: q.stored[i].Data})
+			entries = append(entries, wal.Record{Head: s.heads[at:len(s.heads):len(s.heads)], Data: q.stored[i].Data})
 			next++
 		}
 	}
-	if len(logs) > 0 {
-		if err := s.store(logs); err != nil {
+	if len(entries) > 0 {
+		if _, err := s.log.Append(entries); err != nil {
 			s.lanes.rollBack(0)
 			return err
 		}
@@ -191,43 +188,10 @@ func (s *shard) commitBatch(batch []*request) error {
 			q.publish()
 		}
 	}
-	if len(logs) > 0 {
+	if len(entries) > 0 {
 		s.advance(next)
 	}
 	return nil
-}
-
-// store writes and syncs. When that fails, what reached the disk of it is cut
-// off before the callers hear of the failure; if not even that works, before
-// the next write or with Close. Only a crash before it succeeds can make such
-// a failure one whose outcome is open.
-func (s *shard) store(logs []*raft.Log) error {
-	if s.failures > 1 && s.e.now().UnixNano() < s.retryAt {
-		return s.failed
-	}
-	err := s.heal()
-	if err == nil {
-		err = s.handle.w.StoreLogs(logs)
-		if errors.Is(err, wal.ErrSealed) {
-			// The segment was full and beginning the next one failed in the
-			// background. Nothing was written.
-			if err = s.reopen(); err == nil {
-				err = s.handle.w.StoreLogs(logs)
-			}
-		}
-		if err == nil {
-			s.failures = 0
-			return nil
-		}
-		if s.broken == nil {
-			s.broken = err
-			err = errors.Join(err, s.heal())
-		}
-	}
-	s.failed = err
-	s.failures++
-	s.retryAt = s.e.now().Add(retryAfter).UnixNano()
-	return err
 }
 
 // decide judges the records of a request in order, each after those before it,

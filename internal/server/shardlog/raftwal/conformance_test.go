@@ -9,6 +9,7 @@ import (
 
 	"logtail/internal/server/shardlog"
 	"logtail/internal/server/shardlog/shardlogtest"
+	"logtail/internal/wal"
 )
 
 // testEngine has segments of 4 KB, so that every test goes over some.
@@ -23,10 +24,11 @@ func testEngine() shardlogtest.Engine {
 }
 
 // injected turns the faults of the conformance tests into what the disk does.
-func injected(f *shardlogtest.Faults) *faults {
+func injected(f *shardlogtest.Faults) *wal.Faults {
 	failSync := false // only the committer writes
-	return &faults{
-		write: func(file *os.File, p []byte, off int64) (int, error) {
+	disk := &wal.Faults{}
+	disk.Set(wal.Hooks{
+		Write: func(file *os.File, p []byte, off int64) (int, error) {
 			switch f.Next() {
 			case shardlogtest.FaultFull:
 				return 0, &os.PathError{Op: "write", Path: file.Name(), Err: errFull}
@@ -38,14 +40,15 @@ func injected(f *shardlogtest.Faults) *faults {
 			}
 			return file.WriteAt(p, off)
 		},
-		sync: func(file *os.File) error {
+		Sync: func(file *os.File) error {
 			if failSync {
 				failSync = false
 				return &os.PathError{Op: "sync", Path: file.Name(), Err: syscall.EIO}
 			}
 			return file.Sync()
 		},
-	}
+	})
+	return disk
 }
 
 func TestConformance(t *testing.T) { shardlogtest.Run(t, testEngine()) }

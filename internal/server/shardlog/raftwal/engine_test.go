@@ -80,12 +80,12 @@ func TestIdleShardsGiveBackWhatTheyHold(t *testing.T) {
 		t.Helper()
 		r.clock.Move(DefaultIdleAfter)
 		r.maintain()
-		if s.handle == nil {
+		if s.log == nil {
 			t.Fatal("it was closed early")
 		}
 		r.clock.Move(time.Second)
 		r.maintain()
-		if s.handle != nil || s.lanes != nil {
+		if s.log != nil || s.lanes != nil {
 			t.Fatal("it is still open")
 		}
 	}
@@ -308,24 +308,5 @@ func TestManyShardsAreSmall(t *testing.T) {
 	t.Logf("%d bytes for each of %d shards, %d without any", each, shards, empty)
 	if each > 64<<10 {
 		t.Errorf("an idle shard takes %d bytes", each)
-	}
-}
-
-// TestSealedSegmentsAreNotHeldOpen: a long log needs few descriptors.
-func TestSealedSegmentsAreNotHeldOpen(t *testing.T) {
-	r := newRig(t, t.TempDir(), 4<<10)
-	for i := range 100 {
-		r.put(lines(uint64(i)*10, 1), bulk(4<<10))
-	}
-	r.reopen()
-	if end, n := r.ends(); end != 1000 || n != 200 {
-		t.Fatalf("%d records up to %d", n, end)
-	}
-	fs := r.shard().handle.files
-	if len(fs.sealed) > sealedHandles || len(fs.writers) != 1 {
-		t.Errorf("%d segments are open for reading, %d for writing", len(fs.sealed), len(fs.writers))
-	}
-	if n := len(r.segments()); n < 50 {
-		t.Errorf("only %d segments", n)
 	}
 }

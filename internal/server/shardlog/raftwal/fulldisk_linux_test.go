@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"logtail/internal/server/shardlog"
+	"logtail/internal/wal"
 )
 
 // smallDisk mounts a file system of so many bytes.
@@ -37,7 +38,7 @@ func TestFullDisk(t *testing.T) {
 				t.Fatal("the disk does not get full")
 			}
 			_, err := r.shard().Append(t.Context(), []*shardlog.Record{bulk(10_000), lines(end, 3)})
-			r.clock.Move(retryAfter)
+			r.clock.Move(wal.RetryAfter)
 			switch {
 			case err == nil:
 				end += 30

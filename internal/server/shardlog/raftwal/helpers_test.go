@@ -16,6 +16,7 @@ import (
 	"logtail/internal/server/shardlog"
 	"logtail/internal/server/shardlog/shardlogtest"
 	"logtail/internal/sls"
+	"logtail/internal/wal"
 )
 
 // rig is an engine over a folder, with a clock and a log that tests can read.
@@ -46,11 +47,18 @@ func (s *said) has(text string) bool {
 	return strings.Contains(s.b.String(), text)
 }
 
+// The form of raft-wal's files.
+const (
+	segmentsName = "segments.json"
+	fileHeader   = 32
+	frameHeader  = 8
+)
+
 var key = shardlog.Key{Store: "store"}
 
 func newRig(tb testing.TB, dir string, segment int) *rig {
 	r := &rig{TB: tb, dir: dir, clock: shardlogtest.NewClock(), said: &said{}}
-	r.opts = Options{SegmentSize: segment, Now: r.clock.Now, Logger: slog.New(slog.NewTextHandler(r.said, nil)), faults: &faults{}, still: true}
+	r.opts = Options{SegmentSize: segment, Now: r.clock.Now, Logger: slog.New(slog.NewTextHandler(r.said, nil)), faults: &wal.Faults{}, still: true}
 	r.open()
 	tb.Cleanup(func() { _ = r.e.Close() })
 	return r
@@ -104,10 +112,16 @@ func (r *rig) put(recs ...*shardlog.Record) []shardlog.Result {
 // fault sets what happens instead of writes, syncs and makings of files; nil
 // is nothing special.
 func (r *rig) fault(write func(*os.File, []byte, int64) (int, error), sync func(*os.File) error, create func(string) error) {
-	f := r.opts.faults
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.write, f.sync, f.create = write, sync, create
+	h := wal.Hooks{Write: write, Sync: sync}
+	if create != nil {
+		h.Step = func(op wal.Op, path string) error {
+			if op == wal.OpCreate {
+				return create(filepath.Base(path))
+			}
+			return nil
+		}
+	}
+	r.opts.faults.Set(h)
 }
 
 // lines is the record of n logs of 10 bytes each, in lane 1, from an offset.

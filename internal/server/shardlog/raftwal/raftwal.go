@@ -23,9 +23,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"logtail/internal/server/shardlog"
+	"logtail/internal/wal"
 )
 
 // Defaults of Options.
@@ -56,17 +55,21 @@ type Options struct {
 	Logger *slog.Logger
 
 	// For tests: faults of the disk, and maintenance only when it is asked for.
-	faults *faults
+	faults *wal.Faults
 	still  bool
 }
+
+const (
+	reserveName = "reserve"
+	// reserveSize is room for the snapshots and segment lists that have to be
+	// written before segments can be deleted.
+	reserveSize = 1 << 20
+)
 
 // janitorEvery is how often shards are looked at for snapshots and idleness.
 const janitorEvery = time.Second
 
-var (
-	errLocked = errors.New("locked")
-	storeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
-)
+var storeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
 
 // engine implements shardlog.Log.
 type engine struct {
@@ -75,7 +78,7 @@ type engine struct {
 	log     *slog.Logger
 	now     func() time.Time
 	lock    *os.File
-	reserve *reserve
+	reserve *wal.Reserve
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when the janitor has ended
 
@@ -95,7 +98,7 @@ func open(dir string, opts Options) (*engine, error) {
 	if opts.SegmentSize <= 0 {
 		opts.SegmentSize = DefaultSegmentSize
 	}
-	if opts.SegmentSize > 1<<30 {
+	if opts.SegmentSize > wal.MaxSegmentSize {
 		return nil, fmt.Errorf("shardlog: a segment size of %d bytes; at most 1 GiB is possible", opts.SegmentSize)
 	}
 	if opts.SnapshotEvery <= 0 {
@@ -120,27 +123,23 @@ func open(dir string, opts Options) (*engine, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	e := &engine{
 		dir: dir, opts: opts, log: opts.Logger, now: opts.Now, lock: lock, stop: stop,
-		reserve: &reserve{path: filepath.Join(dir, reserveName), log: opts.Logger},
+		reserve: wal.NewReserve(filepath.Join(dir, reserveName), reserveSize, opts.Logger),
 		stopped: make(chan struct{}),
 		shards:  map[shardlog.Key]*shard{}, dropped: map[string]struct{}{},
 	}
-	e.reserve.fill()
+	e.reserve.Fill()
 	go e.janitor(ctx)
 	return e, nil
 }
 
 // takeFolder locks dir against a second process.
 func takeFolder(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("shardlog: locking the folder: %w", err)
+	f, err := wal.LockFolder(dir)
+	if errors.Is(err, wal.ErrInUse) {
+		return nil, fmt.Errorf("shardlog: the folder %s is in use by another logtail process; stop that one, or give this one another folder", dir)
 	}
-	if err := lockFile(f); err != nil {
-		f.Close()
-		if errors.Is(err, errLocked) {
-			return nil, fmt.Errorf("shardlog: the folder %s is in use by another logtail process; stop that one, or give this one another folder", dir)
-		}
-		return nil, fmt.Errorf("shardlog: locking %s: %w", f.Name(), err)
+	if err != nil {
+		return nil, fmt.Errorf("shardlog: %w", err)
 	}
 	return f, nil
 }
@@ -197,7 +196,7 @@ func (e *engine) Drop(store string) error {
 	if err := os.RemoveAll(filepath.Join(e.dir, store)); err != nil {
 		return fmt.Errorf("shardlog: deleting the records of logstore %s: %w", store, err)
 	}
-	return syncDir(e.dir)
+	return wal.SyncDir(e.dir)
 }
 
 // Close implements shardlog.Log.
@@ -248,7 +247,7 @@ func (e *engine) maintain() {
 	for _, s := range shards {
 		s.maintain()
 	}
-	e.reserve.fill()
+	e.reserve.Fill()
 }
 
 // folder makes the folder of a shard durably.
@@ -261,24 +260,8 @@ func (e *engine) folder(key shardlog.Key) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	if err := syncDir(store); err != nil {
+	if err := wal.SyncDir(store); err != nil {
 		return "", err
 	}
-	return dir, syncDir(e.dir)
-}
-
-// walLogger gives what raft-wal has to say, which is only trouble, to our logger.
-func (e *engine) walLogger(key shardlog.Key) hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{
-		Level: hclog.Warn, DisableTime: true,
-		Output: lineLogger{log: e.log.With("store", key.Store, "shard", key.Shard)},
-	})
-}
-
-type lineLogger struct{ log *slog.Logger }
-
-// Write implements io.Writer for one line of raft-wal's log.
-func (l lineLogger) Write(line []byte) (int, error) {
-	l.log.Warn("raft-wal: " + string(line[:max(0, len(line)-1)]))
-	return len(line), nil
+	return dir, wal.SyncDir(e.dir)
 }

@@ -2,13 +2,12 @@ package raftwal
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"hash/crc32"
 
 	"logtail/internal/delivery"
 	"logtail/internal/server/shardlog"
 	"logtail/internal/sls"
+	"logtail/internal/wal"
 )
 
 // A record is stored as two byte strings: a head, made by appendHead, and the
@@ -46,20 +45,6 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errDamaged is the reason that a stored record or snapshot cannot be read.
-var errDamaged = errors.New("its bytes are damaged")
-
-// versionError says that a newer program wrote something.
-type versionError struct {
-	what       string
-	found, own byte
-}
-
-func (e *versionError) Error() string {
-	return fmt.Sprintf("the %s has format version %d, and this program knows versions up to %d: run the newer program that wrote it",
-		e.what, e.found, e.own)
-}
-
 // appendHead appends the head of r, whose group is r.Data.
 func appendHead(dst []byte, r *shardlog.Record) []byte {
 	at := len(dst)
@@ -90,21 +75,21 @@ func appendHead(dst []byte, r *shardlog.Record) []byte {
 }
 
 // decodeRecord reads a record; its Data, state and ends are views into the
-// arguments. The error is a *versionError or errDamaged.
+// arguments. The error is a *wal.VersionError or wal.ErrDamaged.
 func decodeRecord(head, data []byte) (shardlog.Record, error) {
 	var r shardlog.Record
 	if len(head) == 0 {
-		return r, errDamaged
+		return r, wal.ErrDamaged
 	}
 	if head[0] > recordVersion {
-		return r, &versionError{what: "record", found: head[0], own: recordVersion}
+		return r, &wal.VersionError{What: "record", Found: int(head[0]), Own: recordVersion}
 	}
 	if head[0] != recordVersion || len(head) < recordPrefix || len(head) > maxHeadBytes || len(data) > maxRecordBytes {
-		return r, errDamaged
+		return r, wal.ErrDamaged
 	}
 	sum := crc32.Update(crc32.Checksum(head[recordPrefix:], castagnoli), castagnoli, data)
 	if sum != binary.LittleEndian.Uint32(head[1:]) {
-		return r, errDamaged
+		return r, wal.ErrDamaged
 	}
 	d := decoder{b: head[recordPrefix:]}
 	r.Received = d.varint()
@@ -130,7 +115,7 @@ func decodeRecord(head, data []byte) (shardlog.Record, error) {
 		r.Range = g
 	}
 	if d.bad || len(d.b) > 0 {
-		return shardlog.Record{}, errDamaged
+		return shardlog.Record{}, wal.ErrDamaged
 	}
 	if len(data) > 0 {
 		r.Data = data

@@ -10,6 +10,7 @@ import (
 	"logtail/internal/delivery"
 	"logtail/internal/server/shardlog"
 	"logtail/internal/sls"
+	"logtail/internal/wal"
 )
 
 func someRecords() []shardlog.Record {
@@ -57,7 +58,7 @@ func TestEveryDamageOfARecordIsFound(t *testing.T) {
 	for i := range r.Data {
 		b := bytes.Clone(r.Data)
 		b[i]++
-		if _, err := decodeRecord(head, b); !errors.Is(err, errDamaged) {
+		if _, err := decodeRecord(head, b); !errors.Is(err, wal.ErrDamaged) {
 			t.Fatalf("byte %d of the group: %v", i, err)
 		}
 	}
@@ -66,7 +67,7 @@ func TestEveryDamageOfARecordIsFound(t *testing.T) {
 func TestNewerRecordIsRefused(t *testing.T) {
 	head := appendHead(nil, &shardlog.Record{})
 	head[0] = recordVersion + 1
-	var newer *versionError
+	var newer *wal.VersionError
 	_, err := decodeRecord(head, nil)
 	if !errors.As(err, &newer) || !strings.Contains(err.Error(), "version 2") || !strings.Contains(err.Error(), "newer program") {
 		t.Errorf("got %v", err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"logtail/internal/server/shardlog"
+	"logtail/internal/wal"
 )
 
 // crashed is a copy of a rig's folder with a change to it, opened as a new one.
@@ -161,7 +162,7 @@ func TestBeginningTheNextSegmentFails(t *testing.T) {
 				t.Fatalf("%d records up to %d", n, end)
 			}
 			r.fault(nil, nil, nil)
-			r.clock.Move(retryAfter)
+			r.clock.Move(wal.RetryAfter)
 			r.put(lines(10, 1))
 			r.reopen()
 			if end, n := r.ends(); end != 20 || n != 3 {
@@ -204,7 +205,7 @@ func TestWriteThatCannotBeTakenBack(t *testing.T) {
 
 	r.ok(os.WriteFile(path, hidden, 0o600)) // without a crash it heals
 	r.fault(nil, nil, nil)
-	r.clock.Move(retryAfter)
+	r.clock.Move(wal.RetryAfter)
 	r.put(lines(10, 2))
 	if end, n := r.ends(); end != 30 || n != 2 {
 		t.Fatalf("%d records up to %d", n, end)
@@ -339,7 +340,7 @@ func TestEveryFlippedByteCostsItsRecordAtMost(t *testing.T) {
 			r.ok(err)
 			for seq := uint64(1); seq <= 10; seq++ {
 				recs, err := s.Read(seq, 1, 1)
-				var newer *versionError // the one byte whose damage looks like something else
+				var newer *wal.VersionError // the one byte whose damage looks like something else
 				if errors.As(err, &newer) {
 					continue
 				}

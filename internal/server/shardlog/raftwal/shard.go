@@ -4,23 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/segment"
-
 	"logtail/internal/delivery"
 	"logtail/internal/server/shardlog"
+	"logtail/internal/wal"
 )
-
-// retryAfter is the pause between attempts to write to a disk that failed
-// twice in a row: each attempt reads the end of the last segment.
-const retryAfter = 250 * time.Millisecond
 
 // shard implements shardlog.Shard.
 type shard struct {
@@ -35,10 +27,6 @@ type shard struct {
 	// decisions until it is durable, a resume, a truncation, a snapshot.
 	commit   sync.Mutex
 	gone     error  // ErrClosed after close or drop
-	broken   error  // not nil if the log has to be opened anew before the next write
-	failed   error  // of the last write
-	failures int    // writes that failed in a row
-	retryAt  int64  // after two failures, when to write again, unix nanoseconds
 	lanes    *lanes // nil while the shard is idle
 	received int64  // of the last record
 	snapped  uint64 // the record up to which the snapshot on disk goes
@@ -46,9 +34,9 @@ type shard struct {
 	snapAt   int64  // when the next snapshot is due, unix nanoseconds
 	heads    []byte // scratch of a batch
 
-	// handle is replaced under commit and handleMu; readers hold handleMu.
-	handleMu sync.RWMutex
-	handle   *handle
+	// log is replaced under commit and logMu; readers hold logMu.
+	logMu sync.RWMutex
+	log   *wal.Log // nil while the shard is idle
 
 	mu      sync.Mutex
 	queue   []*request
@@ -56,18 +44,6 @@ type shard struct {
 	closing bool
 	changed chan struct{} // closed when next rises; nil while nobody waits
 	loops   sync.WaitGroup
-}
-
-// handle is an open log with what it stands on.
-type handle struct {
-	w     *wal.WAL
-	files *files
-	list  *segmentList
-}
-
-func (h *handle) close() {
-	h.w.Close() //nolint:errcheck // it always returns nil
-	h.files.close()
 }
 
 func newShard(e *engine, key shardlog.Key) *shard {
@@ -79,7 +55,7 @@ func (s *shard) fail(err error) error {
 	switch {
 	case err == nil, errors.Is(err, shardlog.ErrClosed):
 		return err
-	case isNoSpace(err):
+	case wal.IsNoSpace(err):
 		return fmt.Errorf("%w: shard %s: %w", shardlog.ErrNoSpace, s.path, err)
 	}
 	return fmt.Errorf("shardlog: shard %s: %w", s.path, err)
@@ -92,11 +68,10 @@ func (s *shard) prepare() error {
 	return s.fail(s.openLocked())
 }
 
-// openLocked makes the log and the lanes ready for reading, and for writing if
-// the shard is not broken. The caller holds commit.
+// openLocked makes the log and the lanes ready. The caller holds commit.
 func (s *shard) openLocked() error {
 	s.used.Store(s.e.now().UnixNano())
-	if s.gone != nil || s.handle != nil {
+	if s.gone != nil || s.log != nil {
 		return s.gone
 	}
 	dir, err := s.e.folder(s.key)
@@ -107,52 +82,28 @@ func (s *shard) openLocked() error {
 	if err != nil {
 		return err
 	}
-	h, first, next, err := s.openLog(dir, snap.seq)
+	l, err := wal.Open(dir, wal.Options{
+		SegmentSize: s.e.opts.SegmentSize, Next: s.next.Load(), Durable: snap.seq, Now: s.e.now,
+		Logger: s.e.log.With("store", s.key.Store, "shard", s.key.Shard), Faults: s.e.opts.faults,
+	})
 	if err != nil {
 		return err
 	}
-	if err := s.replay(h, snap, first, next); err != nil {
-		h.close()
-		return err
+	first, next := l.Bounds()
+	if err := s.replay(l, snap, first, next); err != nil {
+		return errors.Join(err, l.Close())
 	}
 	s.snapAt = s.e.now().Add(s.e.opts.SnapshotEvery).UnixNano()
-	s.install(h, first, next)
+	s.logMu.Lock()
+	s.log = l
+	s.logMu.Unlock()
+	s.first.Store(first)
+	s.next.Store(next)
 	return nil
 }
 
-// openLog opens the log and returns its bounds. durable is a record up to
-// which the log is known to have been durable once.
-func (s *shard) openLog(dir string, durable uint64) (h *handle, first, next uint64, err error) {
-	known := s.next.Load()
-	h = &handle{files: newFiles(s.e.opts.faults), list: &segmentList{log: s.e.log, faults: s.e.opts.faults, dir: dir, durable: durable}}
-	if known > 0 {
-		h.list.known, h.list.acked = true, known-1
-	}
-	h.w, err = wal.Open(dir, wal.WithMetaStore(h.list), wal.WithSegmentFiler(segment.NewFiler(dir, h.files)),
-		wal.WithSegmentSize(s.e.opts.SegmentSize), wal.WithLogger(s.e.walLogger(s.key)))
-	if err != nil {
-		h.files.close()
-		return nil, 0, 0, err
-	}
-	first, err1 := h.w.FirstIndex()
-	last, err2 := h.w.LastIndex()
-	if err := errors.Join(err1, err2); err != nil {
-		h.close()
-		return nil, 0, 0, err
-	}
-	next = last + 1
-	if last == 0 { // no records: raft-wal does not say where it will go on
-		first, next = h.list.base, h.list.base
-	}
-	if known > 0 && next != known {
-		h.close()
-		return nil, 0, 0, fmt.Errorf("the log ends at record %d and not at %d, which was stored: %w", next-1, known-1, errDamaged)
-	}
-	return h, first, next, nil
-}
-
 // replay makes the lanes of the shard from the snapshot and the log behind it.
-func (s *shard) replay(h *handle, snap *snapshot, first, next uint64) error {
+func (s *shard) replay(l *wal.Log, snap *snapshot, first, next uint64) error {
 	ls := &lanes{m: snap.lanes}
 	from := max(snap.seq+1, first)
 	snapped, received := snap.seq, snap.received
@@ -173,8 +124,8 @@ func (s *shard) replay(h *handle, snap *snapshot, first, next uint64) error {
 		s.e.log.Error("records that the snapshot of the lanes lacks were dropped; lanes may be unknown", "shard", s.path, "snapshot_at", snap.seq, "first_kept", first)
 	}
 	for seq := from; seq < next; seq++ {
-		r, err := h.record(seq)
-		if errors.Is(err, errDamaged) {
+		r, err := record(l, seq)
+		if errors.Is(err, wal.ErrDamaged) {
 			// Its lane stays where it was, so the agent sends the range again.
 			s.e.log.Error("a record of the shard log is damaged and counts as not stored", "shard", s.path, "record", seq)
 			continue
@@ -194,82 +145,29 @@ func (s *shard) replay(h *handle, snap *snapshot, first, next uint64) error {
 	return nil
 }
 
-// install makes h the log of the shard.
-func (s *shard) install(h *handle, first, next uint64) {
-	s.handleMu.Lock()
-	old := s.handle
-	s.handle = h
-	s.handleMu.Unlock()
-	if old != nil {
-		old.close()
-	}
-	s.first.Store(first)
-	s.next.Store(next)
-}
-
-// uninstall gives back what the open shard holds.
-func (s *shard) uninstall() {
-	s.handleMu.Lock()
-	old := s.handle
-	s.handle = nil
-	s.handleMu.Unlock()
-	if old != nil {
-		old.close()
-	}
-	s.lanes, s.heads, s.broken = nil, nil, nil
-}
-
-// heal makes a log whose last write failed ready for the next one.
-func (s *shard) heal() error {
-	if s.broken == nil {
+// uninstall gives back what the open shard holds. The error is that of a write
+// that failed and could not be cut off.
+func (s *shard) uninstall() error {
+	s.logMu.Lock()
+	old := s.log
+	s.log = nil
+	s.logMu.Unlock()
+	s.lanes, s.heads = nil, nil
+	if old == nil {
 		return nil
 	}
-	return s.reopen()
-}
-
-// reopen puts a newly opened log, which is cut behind the last record that was
-// stored, in the place of the open one. Reading goes on meanwhile.
-func (s *shard) reopen() error {
-	s.handle.list.freeze()
-	h, first, next, err := s.openLog(filepath.Join(s.e.dir, s.path), 0)
-	if err != nil {
-		s.broken = err
-		return err
-	}
-	s.install(h, first, next)
-	s.broken = nil
-	return nil
+	return old.Close()
 }
 
 // record reads one record; its bytes are the caller's.
-func (h *handle) record(seq uint64) (r shardlog.Record, err error) {
-	// raft-wal's decoder trusts the disk: a damaged length makes it panic.
-	defer func() {
-		if p := recover(); p != nil {
-			r, err = shardlog.Record{}, errDamaged
-		}
-	}()
-	var l raft.Log
-	if err := h.w.GetLog(seq, &l); err != nil {
-		if isDamage(err) {
-			return r, fmt.Errorf("%w: %w", errDamaged, err)
-		}
-		return r, err
+func record(l *wal.Log, seq uint64) (shardlog.Record, error) {
+	b, err := l.Get(seq)
+	if err != nil {
+		return shardlog.Record{}, err
 	}
-	if l.Index != seq {
-		return r, errDamaged
-	}
-	r, err = decodeRecord(l.Data, l.Extensions)
+	r, err := decodeRecord(b.Head, b.Data)
 	r.Seq = seq
 	return r, err
-}
-
-// isDamage says whether an error of raft-wal comes from what stands on the disk
-// and not from reading it. Besides ErrCorrupt that is whatever its decoders
-// stumble over, and the end of the file, to which a damaged length leads.
-func isDamage(err error) bool {
-	var failed *fs.PathError
-	return !errors.As(err, &failed) && !errors.Is(err, wal.ErrClosed)
 }
 
 // Bounds implements shardlog.Shard.
@@ -353,7 +251,7 @@ func (s *shard) Truncate(seq uint64) error {
 	if seq = min(seq, next); seq <= first {
 		return nil
 	}
-	return s.fail(s.e.reserve.spend(func() error { return s.truncateLocked(seq) }))
+	return s.fail(s.e.reserve.Spend(func() error { return s.truncateLocked(seq) }))
 }
 
 func (s *shard) truncateLocked(seq uint64) error {
@@ -362,24 +260,16 @@ func (s *shard) truncateLocked(seq uint64) error {
 			return err
 		}
 	}
-	if err := s.heal(); err != nil {
+	if err := s.log.Heal(); err != nil {
 		return err
 	}
-	first, next := s.Bounds()
-	if seq == next {
-		// raft-wal mixes up its segments if all of them are dropped while it
-		// is about to begin a new one, which it does in the background. A log
-		// that was just opened is not.
-		if err := s.reopen(); err != nil {
-			return err
-		}
-	}
 	s.first.Store(seq) // readers must not look for what is being deleted
-	if err := s.handle.w.DeleteRange(first, seq-1); err != nil {
-		s.broken = err
-		return errors.Join(err, s.heal())
+	err := s.log.TruncateFront(seq)
+	if err != nil {
+		first, _ := s.log.Bounds() // they may still be there
+		s.first.Store(first)
 	}
-	return nil
+	return err
 }
 
 // snapshotLocked writes the snapshot. The caller holds commit.
@@ -410,7 +300,7 @@ func (s *shard) maintain() {
 }
 
 func (s *shard) maintainLocked() {
-	if s.gone != nil || s.handle == nil {
+	if s.gone != nil || s.log == nil {
 		return
 	}
 	now := s.e.now().UnixNano()
@@ -421,8 +311,8 @@ func (s *shard) maintainLocked() {
 			return
 		}
 	}
-	if idle && s.broken == nil {
-		s.uninstall()
+	if idle && !s.log.Broken() {
+		s.uninstall() //nolint:errcheck // there is nothing to cut off
 	}
 }
 
@@ -439,13 +329,13 @@ func (s *shard) shut(keep bool) error {
 	s.commit.Lock()
 	defer s.commit.Unlock()
 	var err error
-	if keep && s.handle != nil {
-		err = s.fail(s.heal()) // so that a write that failed does not come back
+	if keep && s.log != nil {
+		err = s.fail(s.log.Heal()) // so that a write that failed does not come back
 	}
-	if keep && s.handle != nil && s.behind() {
+	if keep && s.log != nil && s.behind() {
 		err = errors.Join(err, s.fail(s.snapshotLocked()))
 	}
 	s.gone = fmt.Errorf("%w: shard %s", shardlog.ErrClosed, s.path)
-	s.uninstall()
+	s.uninstall() //nolint:errcheck // Heal has said it
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"logtail/internal/delivery"
+	"logtail/internal/wal"
 )
 
 // The snapshot of a shard holds its lanes as they were after some record:
@@ -69,18 +70,18 @@ func appendSnapshot(dst []byte, s *snapshot) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst, castagnoli))
 }
 
-// decodeSnapshot reads what appendSnapshot wrote. The error is a *versionError
-// or errDamaged.
+// decodeSnapshot reads what appendSnapshot wrote. The error is a *wal.VersionError
+// or wal.ErrDamaged.
 func decodeSnapshot(b []byte) (*snapshot, error) {
 	if len(b) < snapshotPrefix+4 || string(b[:len(snapshotMagic)]) != snapshotMagic {
-		return nil, errDamaged
+		return nil, wal.ErrDamaged
 	}
 	if v := b[len(snapshotMagic)]; v > snapshotVersion {
-		return nil, &versionError{what: "snapshot of the lanes", found: v, own: snapshotVersion}
+		return nil, &wal.VersionError{What: "snapshot of the lanes", Found: int(v), Own: snapshotVersion}
 	}
 	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
 	if crc32.Checksum(body, castagnoli) != sum {
-		return nil, errDamaged
+		return nil, wal.ErrDamaged
 	}
 	d := decoder{b: body[snapshotPrefix:]}
 	s := &snapshot{seq: d.uvarint(), received: d.varint()}
@@ -99,19 +100,19 @@ func decodeSnapshot(b []byte) (*snapshot, error) {
 			l.State = append([]byte(nil), state...) // not a view: b is large
 		}
 		if d.bad {
-			return nil, errDamaged
+			return nil, wal.ErrDamaged
 		}
 		s.lanes[id] = l
 	}
 	if d.bad || len(d.b) > 0 {
-		return nil, errDamaged
+		return nil, wal.ErrDamaged
 	}
 	return s, nil
 }
 
-func writeSnapshot(f *faults, path string, s *snapshot) error {
+func writeSnapshot(f *wal.Faults, path string, s *snapshot) error {
 	b := appendSnapshot(make([]byte, 0, 64+len(s.lanes)*64), s)
-	return writeFile(f, path, func(w io.Writer) error {
+	return wal.WriteFile(f, path, func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	})
@@ -133,7 +134,7 @@ func readSnapshot(log *slog.Logger, path string) (*snapshot, error) {
 	if err == nil {
 		return s, nil
 	}
-	if !errors.Is(err, errDamaged) {
+	if !errors.Is(err, wal.ErrDamaged) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	log.Error("the snapshot of a shard's lanes is damaged; it is put aside and rebuilt from the log", "file", path, "aside", path+".damaged")

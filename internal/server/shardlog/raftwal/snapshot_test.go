@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"logtail/internal/delivery"
+	"logtail/internal/wal"
 )
 
 // putSum writes the CRC-32C of the parts.
@@ -55,7 +56,7 @@ func TestEveryDamageOfASnapshotIsFound(t *testing.T) {
 		if _, err := decodeSnapshot(c); err == nil {
 			t.Fatalf("byte %d", i)
 		}
-		if _, err := decodeSnapshot(b[:i]); !errors.Is(err, errDamaged) {
+		if _, err := decodeSnapshot(b[:i]); !errors.Is(err, wal.ErrDamaged) {
 			t.Fatalf("cut at %d: %v", i, err)
 		}
 	}

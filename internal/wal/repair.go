@@ -1,4 +1,4 @@
-package raftwal
+package wal
 
 import (
 	"cmp"
@@ -37,8 +37,8 @@ import (
 // last batch that counts, durably. Within the process that is the last batch
 // that was acknowledged, so that a failed one never comes back. After a crash
 // it is the last whole one: whether the unanswered request was stored is then
-// as open as it is for any request without a reply, and compare and append
-// makes its repetition a duplicate.
+// as open as it is for any request without a reply; the callers' compare and
+// append makes its repetition a duplicate.
 
 const (
 	frameHeader = 8
@@ -91,16 +91,19 @@ func (l *segmentList) repairTail(info *types.SegmentInfo) (commit, error) {
 		return found, nil
 	}
 	if last := info.BaseIndex + found.entries - 1; !l.known && last < l.durable {
-		l.log.Error("shard log lost records that were durable: the disk returned something else than was written; a copy of the segment is kept",
+		l.log.Error("a log lost records that were durable: the disk returned something else than was written; a copy of the segment is kept",
 			"segment", path, "copy", path+".damaged", "last_readable", last, "last_durable", l.durable)
-		if err := copyFile(path, path+".damaged"); err != nil {
+		if err := copyFile(l.faults, path, path+".damaged"); err != nil {
 			return commit{}, err
 		}
+	}
+	if err := l.faults.step(OpTruncate, path); err != nil {
+		return commit{}, err
 	}
 	if err := f.Truncate(found.end()); err != nil {
 		return commit{}, err
 	}
-	return found, f.Sync()
+	return found, l.faults.sync(f)
 }
 
 // lastCommit finds the last batch of a segment that counts.
@@ -125,10 +128,10 @@ func (l *segmentList) lastCommit(r io.ReaderAt, size int64, info *types.SegmentI
 		}
 	}
 	if l.known {
-		return commit{}, fmt.Errorf("record %d was stored and cannot be read any more: %w", l.acked, errDamaged)
+		return commit{}, fmt.Errorf("record %d was stored and cannot be read any more: %w", l.acked, ErrDamaged)
 	}
 	if total > len(commits) {
-		return commit{}, fmt.Errorf("none of the last %d writes can be read: %w", len(commits), errDamaged)
+		return commit{}, fmt.Errorf("none of the last %d writes can be read: %w", len(commits), ErrDamaged)
 	}
 	return commit{}, nil
 }
@@ -195,25 +198,4 @@ func (c *commit) valid(r io.ReaderAt) (bool, error) {
 		return false, err
 	}
 	return h.Sum32() == c.crc, nil
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		out.Close()
-		return err
-	}
-	if err := out.Sync(); err != nil {
-		out.Close()
-		return err
-	}
-	return out.Close()
 }

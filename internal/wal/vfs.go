@@ -1,8 +1,6 @@
-package raftwal
+package wal
 
 import (
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -10,14 +8,14 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// sealedHandles is how many sealed segments of a shard are kept open for
+// sealedHandles is how many sealed segments of a log are kept open for
 // reading; a few, since readers go through a log in order. raft-wal itself
-// would keep one descriptor for every segment of every shard.
+// would keep one descriptor for every segment of every log.
 const sealedHandles = 4
 
-// files is the file system as raft-wal sees it for one shard. It differs from
+// files is the file system as raft-wal sees it for one log. It differs from
 // the one of raft-wal in that
-//   - nothing is allocated ahead, so that a thousand idle logstores cost a
+//   - nothing is allocated ahead, so that a thousand idle logs cost a
 //     thousand small files and not 64 GB;
 //   - sealed segments are opened when they are read;
 //   - the folder is synced before the first write into a file is called
@@ -25,32 +23,14 @@ const sealedHandles = 4
 //     process that crashed;
 //   - it works on Windows, where a folder cannot be synced.
 type files struct {
-	faults *faults // nil outside tests
+	faults *Faults
 
 	mu      sync.Mutex
 	writers map[*segmentFile]struct{}
 	sealed  []*sealedFile // the ones with an open handle, the latest used last
 }
 
-// faults lets tests make writes fail.
-type faults struct {
-	mu    sync.Mutex
-	write func(f *os.File, p []byte, off int64) (int, error) // in place of WriteAt
-	sync  func(f *os.File) error                             // in place of Sync
-	// create is asked before a file is made.
-	create func(name string) error
-}
-
-func (f *faults) hooks() (write func(*os.File, []byte, int64) (int, error), sync func(*os.File) error, create func(string) error) {
-	if f == nil {
-		return nil, nil, nil
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.write, f.sync, f.create
-}
-
-func newFiles(f *faults) *files {
+func newFiles(f *Faults) *files {
 	return &files{faults: f, writers: map[*segmentFile]struct{}{}}
 }
 
@@ -71,10 +51,8 @@ func (fs *files) ListDir(dir string) ([]string, error) {
 
 // Create implements types.VFS. The size is only a hint there, and not used.
 func (fs *files) Create(dir, name string, _ uint64) (types.WritableFile, error) {
-	if _, _, create := fs.faults.hooks(); create != nil {
-		if err := create(name); err != nil {
-			return nil, err
-		}
+	if err := fs.faults.step(OpCreate, filepath.Join(dir, name)); err != nil {
+		return nil, err
 	}
 	return fs.open(dir, name, os.O_CREATE|os.O_EXCL|os.O_RDWR)
 }
@@ -115,10 +93,10 @@ func (fs *files) Delete(dir, name string) error {
 		}
 	}
 	fs.mu.Unlock()
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := fs.faults.Remove(path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return fs.faults.SyncDir(dir)
 }
 
 // close closes what raft-wal left open: after an error it forgets files.
@@ -154,7 +132,7 @@ func (s *segmentFile) ReadAt(p []byte, off int64) (int, error) { return s.f.Read
 
 // WriteAt implements types.WritableFile.
 func (s *segmentFile) WriteAt(p []byte, off int64) (int, error) {
-	if write, _, _ := s.fs.faults.hooks(); write != nil {
+	if write := s.fs.faults.get().Write; write != nil {
 		return write(s.f, p, off)
 	}
 	return s.f.WriteAt(p, off)
@@ -163,7 +141,7 @@ func (s *segmentFile) WriteAt(p []byte, off int64) (int, error) {
 // Sync implements types.WritableFile.
 func (s *segmentFile) Sync() error {
 	var err error
-	if _, sync, _ := s.fs.faults.hooks(); sync != nil {
+	if sync := s.fs.faults.get().Sync; sync != nil {
 		err = sync(s.f)
 	} else {
 		err = s.f.Sync()
@@ -171,7 +149,7 @@ func (s *segmentFile) Sync() error {
 	if err != nil || s.listed {
 		return err
 	}
-	if err := syncDir(s.dir); err != nil {
+	if err := s.fs.faults.SyncDir(s.dir); err != nil {
 		return err
 	}
 	s.listed = true
@@ -197,7 +175,7 @@ type sealedFile struct {
 	f    *os.File // nil while not open; guarded by fs.mu
 }
 
-// ReadAt implements types.ReadableFile. Reads of one shard's sealed segments
+// ReadAt implements types.ReadableFile. Reads of one log's sealed segments
 // take turns: they are rare, and the handles need an owner.
 func (s *sealedFile) ReadAt(p []byte, off int64) (int, error) {
 	s.fs.mu.Lock()
@@ -234,38 +212,4 @@ func (s *sealedFile) Close() error {
 		}
 	}
 	return nil
-}
-
-// writeFile replaces a file in one step that survives a crash: afterwards it
-// holds either what it held or all of data.
-func writeFile(f *faults, path string, write func(io.Writer) error) (err error) {
-	if _, _, create := f.hooks(); create != nil {
-		if err := create(filepath.Base(path)); err != nil {
-			return err
-		}
-	}
-	tmp := path + ".tmp"
-	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			out.Close()
-			os.Remove(tmp)
-		}
-	}()
-	if err := write(out); err != nil {
-		return err
-	}
-	if err := out.Sync(); err != nil {
-		return err
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
 }

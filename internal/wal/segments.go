@@ -1,4 +1,4 @@
-package raftwal
+package wal
 
 import (
 	"encoding/json"
@@ -18,19 +18,18 @@ import (
 )
 
 const (
-	// segmentsName is the file that lists the segments of a shard. raft-wal's
+	// segmentsName is the file that lists the segments of a log. raft-wal's
 	// own choice is a bbolt database for each log: 32 KB, a memory map and a
 	// descriptor for what is one small JSON object.
 	segmentsName    = "segments.json"
 	segmentsVersion = 1
 )
 
-// segmentList is the types.MetaStore of one shard: which segments make up its
-// log. Loading it also repairs the last segment, which raft-wal 0.4.0 does not
+// segmentList is the types.MetaStore of one log: which segments make it up. Loading it also repairs the last segment, which raft-wal 0.4.0 does not
 // do well enough by itself; see repair.go.
 type segmentList struct {
 	log    *slog.Logger
-	faults *faults
+	faults *Faults
 	dir    string
 
 	// What the caller knows before it opens the log.
@@ -48,7 +47,7 @@ type segmentList struct {
 
 // errFrozen keeps a rotation in the background of a log that was given up from
 // changing what the log opened in its place works with.
-var errFrozen = errors.New("raftwal: the log was opened anew")
+var errFrozen = errors.New("wal: the log was opened anew")
 
 // freeze makes every later CommitState fail.
 func (l *segmentList) freeze() {
@@ -103,18 +102,18 @@ func (l *segmentList) read() (state types.PersistentState, err error) {
 	}
 	var file segmentsFile
 	if err := json.Unmarshal(raw, &file); err != nil {
-		return state, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, errDamaged)
+		return state, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, ErrDamaged)
 	}
 	if file.Version > segmentsVersion {
-		return state, &versionError{what: path, found: byte(file.Version), own: segmentsVersion}
+		return state, &VersionError{What: path, Found: file.Version, Own: segmentsVersion}
 	}
 	if crc32.Checksum(file.State, castagnoli) != file.Checksum || json.Unmarshal(file.State, &state) != nil {
-		return state, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, errDamaged)
+		return state, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, ErrDamaged)
 	}
 	return state, nil
 }
 
-// checkEmpty guards the records of a shard whose list was lost: raft-wal
+// checkEmpty guards the records of a log whose list was lost: raft-wal
 // deletes the segments that are not listed.
 func (l *segmentList) checkEmpty() error {
 	entries, err := os.ReadDir(l.dir)
@@ -145,7 +144,7 @@ func (l *segmentList) CommitState(state types.PersistentState) error {
 	if err != nil {
 		return err
 	}
-	err = writeFile(l.faults, filepath.Join(l.dir, segmentsName), func(w io.Writer) error {
+	err = WriteFile(l.faults, filepath.Join(l.dir, segmentsName), func(w io.Writer) error {
 		_, err := w.Write(out)
 		return err
 	})
@@ -156,7 +155,7 @@ func (l *segmentList) CommitState(state types.PersistentState) error {
 }
 
 // errNoStable answers the part of types.MetaStore that is for raft's votes.
-var errNoStable = errors.New("raftwal: a shard's log keeps no values")
+var errNoStable = errors.New("wal: a log keeps no values")
 
 // GetStable implements types.MetaStore.
 func (*segmentList) GetStable([]byte) ([]byte, error) { return nil, errNoStable }

@@ -1,6 +1,6 @@
 //go:build !windows
 
-package raftwal
+package wal
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes the lock of f for this process; errLocked if another holds it.
+// lockFile takes the lock of f for this process; ErrInUse if another holds it.
 // The kernel gives it back when the process ends, however it ends.
 func lockFile(f *os.File) error {
 	for {
@@ -17,7 +17,7 @@ func lockFile(f *os.File) error {
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EWOULDBLOCK):
-			return errLocked
+			return ErrInUse
 		default:
 			return err
 		}

@@ -1,4 +1,4 @@
-package raftwal
+package wal
 
 import (
 	"errors"
@@ -7,13 +7,13 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFile takes the lock of f for this process; errLocked if another holds it.
+// lockFile takes the lock of f for this process; ErrInUse if another holds it.
 // The system gives it back when the process ends, however it ends.
 func lockFile(f *os.File) error {
 	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
 	err := windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{})
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
-		return errLocked
+		return ErrInUse
 	}
 	return err
 }

@@ -1,0 +1,115 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	raftwal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/segment"
+)
+
+// handle is an open log of raft-wal with what it stands on.
+type handle struct {
+	w     *raftwal.WAL
+	files *files
+	list  *segmentList
+}
+
+func (h *handle) close() {
+	h.w.Close() //nolint:errcheck // it always returns nil
+	h.files.close()
+}
+
+// open opens the log and returns its bounds; see Options for known and durable.
+func (l *Log) open(known, durable uint64) (h *handle, first, next uint64, err error) {
+	h = &handle{files: newFiles(l.opts.Faults), list: &segmentList{log: l.opts.Logger, faults: l.opts.Faults, dir: l.dir, durable: durable}}
+	if known > 0 {
+		h.list.known, h.list.acked = true, known-1
+	}
+	h.w, err = raftwal.Open(l.dir, raftwal.WithMetaStore(h.list), raftwal.WithSegmentFiler(segment.NewFiler(l.dir, h.files)),
+		raftwal.WithSegmentSize(l.opts.SegmentSize), raftwal.WithLogger(raftLogger(l.opts.Logger)))
+	if err != nil {
+		h.files.close()
+		return nil, 0, 0, err
+	}
+	first, err1 := h.w.FirstIndex()
+	last, err2 := h.w.LastIndex()
+	if err := errors.Join(err1, err2); err != nil {
+		h.close()
+		return nil, 0, 0, err
+	}
+	next = last + 1
+	if last == 0 { // no records: raft-wal does not say where it will go on
+		first, next = h.list.base, h.list.base
+	}
+	if known > 0 && next != known {
+		h.close()
+		return nil, 0, 0, fmt.Errorf("the log ends at record %d and not at %d, which was stored: %w", next-1, known-1, ErrDamaged)
+	}
+	return h, first, next, nil
+}
+
+// install makes h the handle of the log.
+func (l *Log) install(h *handle, first, next uint64) {
+	l.handleMu.Lock()
+	old := l.handle
+	l.handle = h
+	l.handleMu.Unlock()
+	if old != nil {
+		old.close()
+	}
+	l.first.Store(first)
+	l.next.Store(next)
+}
+
+// reopen puts a newly opened log, which is cut behind the last record that was
+// stored, in the place of the open one. Reading goes on meanwhile. The caller
+// holds write.
+func (l *Log) reopen() error {
+	l.handle.list.freeze()
+	h, first, next, err := l.open(l.next.Load(), 0)
+	if err != nil {
+		l.broken = err
+		return err
+	}
+	l.install(h, first, next)
+	l.broken = nil
+	return nil
+}
+
+// record reads one record; its bytes are the caller's.
+func (h *handle) record(seq uint64) (r Record, err error) {
+	// raft-wal's decoder trusts the disk: a damaged length makes it panic.
+	defer func() {
+		if p := recover(); p != nil {
+			r, err = Record{}, ErrDamaged
+		}
+	}()
+	var l raft.Log
+	if err := h.w.GetLog(seq, &l); err != nil {
+		if isDamage(err) {
+			return r, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return r, err
+	}
+	if l.Index != seq {
+		return r, ErrDamaged
+	}
+	return Record{Head: l.Data, Data: l.Extensions}, nil
+}
+
+// raftLogger gives what raft-wal has to say, which is only trouble, to our logger.
+func raftLogger(log *slog.Logger) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, DisableTime: true, Output: lineLogger{log: log}})
+}
+
+type lineLogger struct{ log *slog.Logger }
+
+// Write implements io.Writer for one line of raft-wal's log.
+func (l lineLogger) Write(line []byte) (int, error) {
+	l.log.Warn("raft-wal: " + string(line[:max(0, len(line)-1)]))
+	return len(line), nil
+}
