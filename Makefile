@@ -11,7 +11,7 @@ PLATFORMS := linux/amd64 linux/arm64 windows/amd64 darwin/arm64
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build up tools check format vet lint test race blackbox cross bench soak fuzz clean
+.PHONY: all build up tools check format vet lint test race faultclock blackbox cross bench soak fuzz clean
 
 all: build
 
@@ -52,8 +52,16 @@ race: ## the tests with the race detector, and the assembly-free twin of the enc
 	CGO_ENABLED=1 $(GO) test -race ./...
 	$(GO) test -tags lz4safe ./internal/lz4block/...
 
-blackbox: build ## the built binary against the stock SDK, with kill -9
-	cd test/sdk && LOGTAIL_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 ./...
+# The same program with a clock that the fault harness sets forward and back.
+CLOCK_BIN := bin/logtail-faultclock
+FAULT_ENV := LOGTAIL_BIN=$(CURDIR)/$(BIN) LOGTAIL_CLOCK_BIN=$(CURDIR)/$(CLOCK_BIN)
+
+faultclock:
+	$(GO) build -trimpath -tags faultclock -o $(CLOCK_BIN) ./cmd/logtail
+
+blackbox: build faultclock ## the built binary against the stock SDK, and the short form of the fault harness
+	$(GO) test -tags faultclock -run TimeOfDay ./cmd/logtail
+	cd test/sdk && $(FAULT_ENV) $(GO) test -count=1 -timeout 20m ./...
 
 cross:
 	@for p in $(PLATFORMS); do echo "build $$p"; \
@@ -63,8 +71,8 @@ cross:
 bench: build ## speed, as ratios; results belong into docs/benchmarks.md
 	bench/run.sh
 
-soak: build ## longer runs of the black-box tests
-	cd test/sdk && LOGTAIL_BIN=$(CURDIR)/$(BIN) LOGTAIL_SOAK=$${SOAK:-30m} $(GO) test -count=1 -timeout 2h -run Soak ./...
+soak: build faultclock ## faults of every kind for SOAK (30m), of the kinds in LOGTAIL_FAULTS (all); see test/sdk/soak/doc.go
+	cd test/sdk && $(FAULT_ENV) LOGTAIL_SOAK=$${SOAK:-30m} $(GO) test -v -count=1 -timeout 12h -run 'TestSoak$$' ./soak
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@for p in $$($(GO) list ./...); do \

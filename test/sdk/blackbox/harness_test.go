@@ -61,7 +61,6 @@ type machine struct {
 	t    *testing.T
 	data string
 	logs string
-	glob string // of the files below logs that are collected
 	cmd  *exec.Cmd
 	done chan struct{}
 	out  *lockedBuffer
@@ -70,13 +69,13 @@ type machine struct {
 }
 
 func newMachine(t *testing.T) *machine {
-	return &machine{t: t, data: filepath.Join(t.TempDir(), "data"), logs: t.TempDir(), glob: "*.log", out: &lockedBuffer{}}
+	return &machine{t: t, data: filepath.Join(t.TempDir(), "data"), logs: t.TempDir(), out: &lockedBuffer{}}
 }
 
 // up starts the binary and waits until the service answers.
 func (m *machine) up() {
 	m.t.Helper()
-	m.cmd = exec.Command(binary, "up", "--data", m.data, "--listen", "127.0.0.1:0", "--path", filepath.Join(m.logs, m.glob))
+	m.cmd = exec.Command(binary, "up", "--data", m.data, "--listen", "127.0.0.1:0", "--path", filepath.Join(m.logs, "*.log"))
 	m.cmd.Stdout, m.cmd.Stderr = m.out, m.out
 	old, _ := os.Stat(m.credentialsFile())
 	if err := m.cmd.Start(); err != nil {

@@ -226,7 +226,7 @@ func (s *soak) jump(r *rand.Rand) (string, error) {
 	case 0:
 		off = 0
 	case 1:
-		off = time.Duration(r.IntN(6000)-3000) * time.Millisecond
+		off = time.Duration(r.IntN(7)-3) * time.Second
 	}
 	s.note("the clock of the %s is off by %v", name, off)
 	return "clock " + name, s.setClock(name, off)

@@ -82,6 +82,9 @@ func (f *logfile) open(path string, torn bool) error {
 			r.closed, was = true, r.path
 		}
 	}
+	if f.kind == logrotate {
+		return nil // its file has a name that logrotate chose
+	}
 	return f.scanIfCopied(old, was)
 }
 
@@ -93,13 +96,13 @@ func (f *logfile) scanIfCopied(id genID, path string) error {
 	if !copied {
 		return nil
 	}
-	_, err := f.scan(path)
+	_, err := f.scan(path, id.gen)
 	return err
 }
 
 // scan notes the lines of a file as such that are in a file; it returns the
-// highest of the present generation.
-func (f *logfile) scan(path string) (last int, err error) {
+// highest of a generation.
+func (f *logfile) scan(path string, gen int) (last int, err error) {
 	last = -1
 	r, err := contents(path)
 	if err != nil {
@@ -110,7 +113,7 @@ func (f *logfile) scan(path string) (last int, err error) {
 	for {
 		line, err := in.ReadBytes('\n')
 		if text := strings.TrimSuffix(string(line), "\n"); text != "" {
-			if id, _, ok := f.s.ledger.inFiles.take([]byte(text)); ok && id.gen == f.gen {
+			if id, _, ok := f.s.ledger.inFiles.take([]byte(text)); ok && id.gen == gen {
 				last = max(last, id.n)
 			}
 		}

@@ -16,6 +16,9 @@ type rotation struct {
 	name string
 	text string
 	copy bool // copytruncate
+	// still: the writer must not write while it runs, as the rotated file is
+	// compressed and deleted at once. Programs see to that in postrotate.
+	still bool
 }
 
 // rotations are logrotate's modes.
@@ -23,7 +26,7 @@ var rotations = []rotation{
 	{name: "create", text: "create 0644"},
 	{name: "copytruncate", text: "copytruncate", copy: true},
 	{name: "create, dateext", text: "create 0644\ndateext\ndateformat -%Y%m%d-%s"},
-	{name: "create, compress", text: "create 0644\ncompress"},
+	{name: "create, compress", text: "create 0644\ncompress", still: true},
 	{name: "create, compress, delaycompress", text: "create 0644\ncompress\ndelaycompress"},
 	{name: "copytruncate, compress, delaycompress", text: "copytruncate\ncompress\ndelaycompress", copy: true},
 	{name: "copytruncate, dateext, compress", text: "copytruncate\ncompress\ndateext\ndateformat -%Y%m%d-%s", copy: true},
@@ -67,13 +70,32 @@ func runLogrotate(f *logfile, r *rand.Rand) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if f.rotate.still {
+		if err := f.freshen(true); err != nil {
+			return false, err
+		}
+	}
 	if out, err := exec.Command(f.s.logrotate, "-f", "-s", state, conf).CombinedOutput(); err != nil {
+		if strings.Contains(string(out), "already exists, skipping rotation") {
+			return false, f.freshen(false) // two in a second, which dateext cannot tell apart
+		}
 		return false, fmt.Errorf("logrotate: %w: %s", err, out)
 	}
+	old := f.gen
 	if !f.rotate.copy {
-		return true, f.open(f.app(), false)
+		if err := f.open(f.app(), false); err != nil {
+			return false, err
+		}
 	}
-	return true, f.copiedSince(before)
+	last, err := f.scanSince(before, old)
+	if err != nil || !f.rotate.copy {
+		return true, err
+	}
+	f.s.ledger.change(f.current(), f.s.stamp(fmt.Sprintf("copied by logrotate up to line %d, truncated", last)), func(g *generation) {
+		g.copied = true
+		g.cuts = append(g.cuts, last+1)
+	})
+	return true, nil
 }
 
 // names returns the rotated files by name, with the time of their last change.
@@ -93,27 +115,24 @@ func (f *logfile) names() (map[string]int64, error) {
 	return out, nil
 }
 
-// copiedSince finds the copy that logrotate has made, and what is in it. Older
-// files may have other names now, so all that changed are looked at.
-func (f *logfile) copiedSince(before map[string]int64) error {
+// scanSince finds what logrotate has made, and what is in it; it returns the
+// highest line of a generation. Older files may have other names now, so all
+// that changed are looked at.
+func (f *logfile) scanSince(before map[string]int64, gen int) (last int, err error) {
+	last = -1
 	after, err := f.names()
 	if err != nil {
-		return err
+		return last, err
 	}
-	last := -1
 	for name, changed := range after {
 		if before[name] == changed {
 			continue
 		}
-		n, err := f.scan(name)
+		n, err := f.scan(name, gen)
 		if err != nil {
-			return err
+			return last, err
 		}
 		last = max(last, n)
 	}
-	f.s.ledger.change(f.current(), f.s.stamp(fmt.Sprintf("copied by logrotate up to line %d, truncated", last)), func(g *generation) {
-		g.copied = true
-		g.cuts = append(g.cuts, last+1)
-	})
-	return nil
+	return last, nil
 }

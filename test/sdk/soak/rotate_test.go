@@ -129,7 +129,7 @@ func copyTruncate(f *logfile, r *rand.Rand) (bool, error) {
 
 // copied notes what a copy has that was made before its original was truncated.
 func (f *logfile) copied(c *rotated) error {
-	last, err := f.scan(c.path)
+	last, err := f.scan(c.path, f.gen)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func (f *logfile) quiet() (bool, error) {
 	if err := f.scanIfCopied(f.current(), f.path); err != nil {
 		return false, err
 	}
-	deadline := time.Now().Add(3 * time.Second)
+	deadline := time.Now().Add(time.Second)
 	for !f.arrived(f.gen, -1) {
 		if time.Now().After(deadline) {
 			return false, f.freshen(false)

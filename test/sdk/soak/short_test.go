@@ -3,18 +3,31 @@
 package soak
 
 import (
+	_ "embed"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
-// allKinds is the files of a long run.
+// allKinds is the files of a run.
 var allKinds = []kind{mixed, mixed, mixed, mixed, narrow, linked, logrotate, logrotate}
+
+// seedList is the seeds that ever failed: a line each, with the faults of the run
+// and, behind #, what was wrong. A seed gives the same faults in the same order;
+// the moments differ, as the processes are real.
+//
+//go:embed testdata/seeds
+var seedList string
+
+func shortPlan(seed uint64, faults string) plan {
+	return plan{seed: seed, length: 15 * time.Second, longest: 3 * time.Second, gap: 400 * time.Millisecond, rate: 150, files: allKinds, faults: faults}
+}
 
 // TestSoak injects faults for LOGTAIL_SOAK; without it, for a short time.
 func TestSoak(t *testing.T) {
-	p := plan{seed: uint64(time.Now().UnixNano()), length: 20 * time.Second, longest: 4 * time.Second, rate: 150, files: allKinds, faults: os.Getenv("LOGTAIL_FAULTS")}
+	p := shortPlan(uint64(time.Now().UnixNano()), os.Getenv("LOGTAIL_FAULTS"))
 	if text := os.Getenv("LOGTAIL_SOAK"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
@@ -30,4 +43,28 @@ func TestSoak(t *testing.T) {
 		p.seed = n
 	}
 	runSoak(t, p)
+}
+
+// TestSeedsThatFailedOnce runs each of them again, two at a time.
+func TestSeedsThatFailedOnce(t *testing.T) {
+	if os.Getenv("LOGTAIL_SOAK_SEED") != "" {
+		t.Skip("one seed was asked for")
+	}
+	for line := range strings.Lines(seedList) {
+		line, _, _ = strings.Cut(line, "#")
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		seed, err := strconv.ParseUint(fields[0], 10, 64)
+		if err != nil || len(fields) != 2 {
+			t.Fatalf("testdata/seeds: %q is not a seed and a list of faults: %v", line, err)
+		}
+		t.Run(strings.Join(fields, " "), func(t *testing.T) {
+			t.Parallel()
+			p := shortPlan(seed, fields[1])
+			p.length = 8 * time.Second
+			runSoak(t, p)
+		})
+	}
 }

@@ -42,6 +42,7 @@ type plan struct {
 	rate   int    // lines a second of a writer, about
 	// longest bounds each trouble, so that a short run has many.
 	longest time.Duration
+	gap     time.Duration // between two faults, at most
 	files   []kind
 }
 
@@ -246,11 +247,15 @@ func (s *soak) awaitServer(addr string) {
 			return err
 		}
 		var c struct {
+			URL    string `json:"endpoint"`
 			ID     string `json:"access_key_id"`
 			Secret string `json:"access_key_secret"`
 		}
 		if err := json.Unmarshal(b, &c); err != nil {
 			return err
+		}
+		if c.URL == "" {
+			return errors.New("it listens not yet")
 		}
 		s.reader = reader{addr, c.ID, c.Secret}
 		return os.WriteFile(filepath.Join(s.root, "credentials.json"), b, 0o600)
@@ -377,7 +382,7 @@ func (s *soak) injectFor(list []fault) {
 			pauseFor(20 * time.Millisecond)
 			continue
 		}
-		next = time.Now().Add(time.Duration(s.r.IntN(700)) * time.Millisecond)
+		next = time.Now().Add(time.Duration(s.r.Int64N(int64(s.plan.gap))))
 		n := s.r.IntN(sum)
 		// Each fault has chances of its own, so that what one cannot do now does
 		// not change what the others do.
