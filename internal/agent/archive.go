@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,31 +136,47 @@ func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known
 		}
 		return h == head
 	}
-	stands := func(end, tail uint64) bool {
-		h, ok := read.HashBefore(c, end)
-		return ok && (tail == 0 || h == tail)
-	}
+	var list []state.Tomb // live streams and ended ones, in one form
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()
 		k, skip := s.known(), s.rec.Compressed != ""
 		s.mu.Unlock()
-		if !skip && begins(k.HeadLen, k.Head) && stands(k.End, k.Tail) {
-			return true, 0, 0, nil
+		if !skip && begins(k.HeadLen, k.Head) {
+			list = append(list, state.Tomb{End: k.End, Tail: k.Tail, At: live})
 		}
 	}
-	for i := range a.tombs {
-		t := &a.tombs[i]
-		if t.Pipeline != run.p.Name || t.Dir != dir || !begins(t.HeadLen, t.Head) || !stands(t.End, t.Tail) {
+	for _, t := range a.tombs {
+		if t.Pipeline == run.p.Name && t.Dir == dir && begins(t.HeadLen, t.Head) {
+			list = append(list, t)
+		}
+	}
+	// Going back in a compressed file means to begin anew.
+	slices.SortFunc(list, func(a, b state.Tomb) int { return cmp.Compare(a.End, b.End) })
+	known, at, hash = false, 0, delivery.TailHash(nil)
+	for _, t := range list {
+		h, ok := read.HashBefore(c, t.End)
+		if !ok && errors.Is(c.Err(), read.ErrIncomplete) {
+			return false, 0, 0, c.Err()
+		}
+		if !ok || t.Tail != 0 && h != t.Tail {
 			continue
 		}
 		var more [1]byte
-		if m, _ := c.ReadAt(more[:], int64(t.End)); m == 0 {
+		if t.At == live {
+			return true, 0, 0, nil
+		} else if m, _ := c.ReadAt(more[:], int64(t.End)); m == 0 {
+			if errors.Is(c.Err(), read.ErrIncomplete) {
+				return false, 0, 0, c.Err()
+			}
 			return true, 0, 0, nil
 		}
-		return false, t.End, t.Tail, nil
+		at, hash = t.End, t.Tail
 	}
-	return false, 0, delivery.TailHash(nil), nil
+	return false, at, hash, nil
 }
+
+// live marks a stream among the ended ones.
+const live = -1
 
 // reconsider looks again at compressed files that could not be told yet.
 func (a *Agent) reconsider() {
@@ -216,6 +235,7 @@ func (s *stream) fromArchive() bool {
 	}
 	c, path, err := read.SearchCompressed(s.known(), s.path, s.origin(), s.run.input.MaxCheckpointDirSearchDepth)
 	if err != nil {
+		s.unsure = s.unsure || !errors.Is(err, fs.ErrNotExist)
 		return false
 	}
 	s.archived, s.grew = true, s.a.now()

@@ -325,7 +325,7 @@ func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 func (a *Agent) scanned(run *pipelineRun) {
 	if run.firstScan {
 		run.firstScan = false
-		run.since = a.now().UnixNano()
+		run.since = a.now().Unix() * int64(time.Second) // as stored; file systems lag some milliseconds behind the clock
 		a.saver.scan(run, run.firstStreams)
 		run.firstStreams = nil
 	}

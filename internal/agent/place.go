@@ -186,7 +186,7 @@ func (s *stream) openFile() bool {
 	if s.rec.Compressed != "" {
 		return s.openArchive()
 	}
-	s.archived = false
+	s.archived, s.unsure = false, false
 	k := s.known()
 	if !s.gone {
 		f, facts, _, err := read.Look(s.path)
@@ -216,8 +216,12 @@ func (s *stream) openFile() bool {
 	}
 	f, path, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real)
 	if err != nil {
-		if errors.Is(err, read.ErrTruncated) {
+		switch {
+		case errors.Is(err, read.ErrTruncated):
 			s.truncated()
+		case !errors.Is(err, os.ErrNotExist):
+			s.unsure = true
+			s.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("%v; the file may be there still, so it is tried again every %v", err, retryRead), nil)
 		}
 		return false
 	}

@@ -65,8 +65,10 @@ type stream struct {
 	gone     bool            // path does not lead to it any more
 	sought   bool            // since it left its path it was searched for and found
 	touched  bool            // it changed while it waited to be stored
+	unsure   bool            // not every place could be looked at when it was searched for last
 	missing  time.Time       // since when it is found nowhere; zero: it is there
 	frozen   bool            // nothing more is read: the file was truncated or deleted, what was read is still delivered
+	tries    int             // of searching for it while unsure
 	failures int             // of opening or reading, one after another
 	lost     delivery.Reason // why what was read and not delivered cannot be read again, once frozen
 	size     int             // memory of the open group that is counted in the agent's sum, in bytes
@@ -332,7 +334,7 @@ func (s *stream) compressed() bool { return s.archived || s.rec.Compressed != ""
 func (s *stream) known() *read.Known {
 	k := &read.Known{
 		Identity: read.Identity{Dev: s.rec.Dev, Inode: s.rec.Inode, Birth: s.rec.Birth},
-		HeadLen:  s.rec.HeadLen, Head: s.rec.Head,
+		HeadLen:  s.rec.HeadLen, Head: s.rec.Head, Mtime: s.rec.Seen * int64(time.Second),
 	}
 	if s.rec.Sealed {
 		return k

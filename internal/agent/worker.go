@@ -42,6 +42,9 @@ const (
 	// a one-time input gives it up after the third time.
 	retryRead    = 5 * time.Second
 	onceFailures = 3
+	// maxUnsure is how often a file is searched for that may be there, but not
+	// every place of which can be looked at: a day long.
+	maxUnsure = int(24 * time.Hour / retryRead)
 	// openBudget bounds the memory of all open groups, in bytes: above it, a
 	// group is sealed at the end of a turn and waits for no company.
 	openBudget = 16 << 20
@@ -456,6 +459,10 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 		w.retry(s, now)
 	case s.fromArchive():
 		w.a.queue.at(s, now)
+	case s.unsure && s.tries < maxUnsure:
+		s.tries++
+		s.pass()
+		w.a.queue.at(s, now.Add(retryRead))
 	case !read.OnDevice(filepath.Dir(s.path), s.rec.Dev):
 		// A file system that is not mounted now may come back.
 	case !s.run.input.Once && s.missing.IsZero():
