@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"logtail/internal/agent"
+	"logtail/internal/agent/guard"
 	"logtail/internal/pipeline"
 	"logtail/internal/sls"
 )
@@ -32,6 +33,7 @@ func newCollector(cmd *cobra.Command, data string, pipelines []*pipeline.Pipelin
 			return nil, err
 		}
 	}
+	guard.WorkerOf(cmd.Context()).Configured()
 	if err := makeDir(data); err != nil {
 		return nil, err
 	}

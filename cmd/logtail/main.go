@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"logtail/internal/agent/guard"
 )
 
 // Exit codes.
@@ -18,11 +20,21 @@ const (
 )
 
 func main() {
+	args := os.Args[1:]
+	if c, _, err := newRoot(stdio{}).Find(args); err == nil && c.Name() == agentCommand {
+		guard.BeNamed()
+	}
 	std := stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}
-	ctx, stop := interruptible(context.Background(), std.err)
-	code := run(ctx, std, os.Args[1:])
+	stop := func() {}
+	ctx, worker := guard.BeginWorker(context.Background(), std.err)
+	if worker == nil {
+		ctx, stop = interruptible(ctx, std.err)
+	} else {
+		std.in = strings.NewReader("") // the real one is the supervisor's
+	}
+	code := run(ctx, std, args)
 	stop()
-	os.Exit(code)
+	os.Exit(worker.ExitCode(code))
 }
 
 // stdio is where a command reads and writes.
@@ -47,7 +59,7 @@ func run(ctx context.Context, std stdio, args []string) (code int) {
 	}()
 	root := newRoot(std)
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := root.ExecuteContextC(context.WithValue(ctx, argsKey{}, args))
 	if err == nil {
 		return exitDone
 	}
@@ -57,5 +69,8 @@ func run(ctx context.Context, std stdio, args []string) (code int) {
 	}
 	return code
 }
+
+// argsKey is where a command's context has the whole command line.
+type argsKey struct{}
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -107,7 +107,9 @@ func TestAgentTakesEveryExample(t *testing.T) {
 			}
 			t.Setenv(keyIDEnv, testKey)
 			t.Setenv(keySecretEnv, testSecret)
-			a, err := newCollector(newRun(), filepath.Join(dir, "data"), []*pipeline.Pipeline{p}, false, nil)
+			cmd := newRun()
+			cmd.SetContext(t.Context())
+			a, err := newCollector(cmd, filepath.Join(dir, "data"), []*pipeline.Pipeline{p}, false, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
