@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"logtail/internal/agent/read"
 	"logtail/internal/agent/send"
 	"logtail/internal/pipeline"
 )
@@ -30,16 +29,17 @@ var (
 // two logstores. Every line must arrive in both exactly once.
 type life struct {
 	*fixture
-	r      *rand.Rand
-	stores map[string]*logstore
-	agent  *Agent
-	dead   *atomic.Bool // the running agent has been killed
-	halt   func()
-	want   []string
-	part   string // what was written of a line that is not complete
-	gen    int    // of the file app.log
-	old    string // the last rotated file, if its writer may still have it open
-	number int
+	r       *rand.Rand
+	stores  map[string]*logstore
+	agent   *Agent
+	dead    *atomic.Bool // the running agent has been killed
+	halt    func()
+	want    []string
+	rotated []string // names of rotated files that are there still
+	part    string   // what was written of a line that is not complete
+	gen     int      // of the file app.log
+	old     string   // the last rotated file, if its writer may still have it open
+	number  int
 }
 
 // mortal is the way to a logstore of an agent that can be killed: from then on
@@ -145,25 +145,6 @@ func (l *life) arrived() {
 	}
 }
 
-// known says whether the agent has stored the present app.log, so that it may
-// be renamed to where the pipeline does not look.
-func (l *life) known() bool {
-	if l.agent == nil {
-		return false
-	}
-	id, _, _, err := read.Peek(l.path("app.log"))
-	if err != nil {
-		return false
-	}
-	s := l.at(l.agent, "app.log")
-	if s == nil {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.fresh && !s.frozen && !s.gone && s.rec.Inode == id.Inode && s.rec.Birth == id.Birth
-}
-
 func (l *life) step() {
 	n := l.r.IntN(100)
 	l.trace(fmt.Sprintf("step %d, agent %v, line %d, generation %d, down %v %v", n, l.agent != nil, l.number, l.gen, l.stores["ls"].down, l.stores["second"].down))
@@ -181,25 +162,27 @@ func (l *life) step() {
 	case n < 60:
 		l.rotate(fmt.Sprintf("app-%d.log", l.gen)) // matches the pattern
 	case n < 68:
-		if l.known() {
-			l.rotate(fmt.Sprintf("app.log.%d", l.gen))
-		}
+		l.rotate(fmt.Sprintf("app.log.%d", l.gen)) // does not
 	case n < 72:
 		if l.old != "" { // its writer had it open still
 			l.write(l.old, strings.Join(l.lines(3), "\n")+"\n")
 		}
-	case n < 75:
+	case n < 73:
 		l.arrived()
 		l.old, l.part = "", ""
 		if err := os.Truncate(l.path("app.log"), 0); err != nil && !os.IsNotExist(err) {
 			l.t.Fatal(err)
 		}
 		l.gen++
-	case n < 78:
+	case n < 75:
 		l.arrived()
 		l.old, l.part = "", ""
 		os.Remove(l.path("app.log"))
 		l.gen++
+	case n < 77:
+		l.copytruncate(fmt.Sprintf([]string{"app-%d.log", "app.log.%d"}[l.r.IntN(2)], l.gen))
+	case n < 79:
+		l.squeeze([]string{".gz", ".zst"}[l.r.IntN(2)])
 	case n < 82:
 		if l.agent != nil {
 			l.halt()
@@ -236,7 +219,41 @@ func (l *life) rotate(to string) {
 		l.t.Fatal(err)
 	}
 	l.old = to
+	l.rotated = append(l.rotated, to)
 	l.gen++
+}
+
+// copytruncate rotates as logrotate does with that word.
+func (l *life) copytruncate(to string) {
+	l.finishLine()
+	if !exists(l.path("app.log")) {
+		return
+	}
+	l.copyTo("app.log", to)
+	l.truncate("app.log")
+	l.rotated = append(l.rotated, to)
+	l.old = ""
+	l.gen++
+}
+
+// squeeze compresses a rotated file, or renames an archive.
+func (l *life) squeeze(suffix string) {
+	if len(l.rotated) == 0 {
+		return
+	}
+	i := l.r.IntN(len(l.rotated))
+	name := l.rotated[i]
+	switch {
+	case !exists(l.path(name)):
+		l.t.Fatal("gone: " + name)
+	case strings.HasSuffix(name, ".gz"), strings.HasSuffix(name, ".zst"):
+		return
+	}
+	if l.old == name {
+		l.old = ""
+	}
+	l.compress(name, suffix)
+	l.rotated[i] = name + suffix
 }
 
 // TestRandomLife lets random things happen. A failure tells its seed:
@@ -270,6 +287,7 @@ func TestRandomLife(t *testing.T) {
 		}
 	}
 	l.finishLine()
+	l.write("app.log", strings.Join(l.lines(1), "\n")+"\n")
 	l.arrived()
 	l.write("last.log", strings.Join(l.lines(1), "\n")+"\n") // what is doubled has come by then
 	l.arrived()

@@ -96,16 +96,29 @@ func (s *stream) unspill() {
 }
 
 // hold keeps the file open while its content waits, so that it is not lost when
-// it is deleted, and notices when it is: then it goes to the disk buffer.
+// it is deleted, and notices when that happens, or when it is truncated.
 func (w *worker) hold(s *stream, now time.Time) {
-	if s.frozen || s.rec.Pending || s.fresh && s.f == nil && s.a.handles.Load() >= s.a.maxHandles {
+	if s.frozen || s.rec.Pending || s.rec.Sealed || s.compressed() {
 		return
 	}
-	if s.f == nil && s.rec.SizeSeen > s.known().End && w.a.handles.Load() < w.a.maxHandles {
-		s.openFile()
+	if s.f == nil && (s.rec.SizeSeen <= s.known().End || w.a.handles.Load() >= w.a.maxHandles || !s.openFile()) {
+		return
 	}
 	f, ok := s.f.(*os.File)
-	if !ok || !s.gone || s.unlinked {
+	if !ok {
+		return
+	}
+	if size, err := read.Len(f); err == nil {
+		if uint64(size) < s.known().End || !w.begins(s) {
+			s.truncated()
+			return
+		}
+		if uint64(size) > s.seen {
+			s.seen, s.grew = uint64(size), now
+		}
+		s.learnHead()
+	}
+	if !s.gone || s.unlinked {
 		return
 	}
 	if n, err := read.Links(f); err == nil && n == 0 {
