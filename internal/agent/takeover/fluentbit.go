@@ -72,7 +72,7 @@ func queryFluentBit(path string) (*Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	var report string
 	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&report); err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func queryFluentBit(path string) (*Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	found, seen := &Found{}, map[uint64]bool{}
 	for rows.Next() {
 		var (

@@ -146,7 +146,11 @@ func (p *planner) candidates(place *Place) func(yield func(*file) bool) {
 			if slices.Contains(tried, e.path) || place.Inode != 0 && e.id.Inode != place.Inode {
 				continue
 			}
-			if f := open(e.path, place); f != nil && !yield(f) {
+			f := open(e.path, place)
+			if f == nil || place.Inode == 0 && f.match != Yes {
+				continue // one of many files; only its content could tell
+			}
+			if !yield(f) {
 				return
 			}
 		}
