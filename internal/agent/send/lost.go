@@ -66,7 +66,8 @@ func (d *Dest) lose(gone map[uint64]Item) (list []loss) {
 }
 
 // lost counts what is lost for good of a lane's records that were given up. What is in
-// flight may still arrive, and what can be read again is not lost.
+// flight may still arrive, and what can be read again is not lost, unless the owner
+// cannot wait: it would read again and again what is given up again and again.
 func (d *Dest) lost(l *Lane) {
 	var n notices
 	d.mu.Lock()
@@ -75,9 +76,9 @@ func (d *Dest) lost(l *Lane) {
 		s := &l.disk[i]
 		from, ask = s.start, s.gone != delivery.ReasonNone && !s.counted
 	}
-	open := l.state != laneStopped
+	again := l.state != laneStopped && !l.must
 	d.mu.Unlock()
-	if ask && !(open && l.owner.Readable(from)) {
+	if ask && !(again && l.owner.Readable(from)) {
 		d.mu.Lock()
 		logs, bytes := 0, int64(0)
 		for i := l.inFlight; i < len(l.disk); i++ {

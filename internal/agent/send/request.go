@@ -70,7 +70,7 @@ func (d *Dest) take() (*request, time.Duration) {
 	}
 	most := d.opt.Shared.requestBytes()
 	if d.failing {
-		most = probeBytes
+		most = min(most, probeBytes)
 	}
 	req := &request{}
 	replays := destReplays

@@ -70,7 +70,11 @@ func (d *Dest) resume(ctx context.Context, lanes []*Lane) {
 // agree decides where a lane goes on, now that it is known what the destination
 // has of it. What the lane has is kept where its owner may not be able to make it again.
 func (d *Dest) agree(l *Lane, p *delivery.Progress, r *Resumed) {
-	plan := delivery.Resume(l.Checkpoint(), p, r.Incarnation, l.owner.Holds)
+	c := l.Checkpoint()
+	plan := delivery.Resume(c, p, r.Incarnation, l.owner.Holds)
+	if p == nil { // it has not been told yet what was dropped before
+		plan.AbandonFrom = c.AbandonedFrom
+	}
 	d.report(l, &plan, r.Ranges)
 	var n notices
 	defer func() { d.give(&n) }()

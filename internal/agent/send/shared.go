@@ -146,7 +146,7 @@ func (s *Shared) requestBytes() int {
 	if s.budget == nil {
 		return requestBytes
 	}
-	return int(max(min(requestBytes, s.budget.requests()/4), probeBytes))
+	return int(min(requestBytes, s.budget.requests()/4))
 }
 
 // setFailing says whether the destination's last request failed.

@@ -31,7 +31,8 @@ func (l *Lane) Spill(on bool) {
 }
 
 // MustSpill says that the owner's content is lost if it cannot go on: for it, a full
-// disk buffer makes room by the documented rule, which gives up the oldest file.
+// disk buffer makes room by the documented rule, which gives up the oldest file of the
+// buffer, whosever it is; what is this lane's of that is not read again.
 // MustSpill(true) implies Spill(true).
 func (l *Lane) MustSpill(on bool) {
 	d := l.dest

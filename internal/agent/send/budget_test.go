@@ -1,0 +1,60 @@
+package send
+
+import "testing"
+
+func TestEachDestinationHasRoomWhateverTheOthersHold(t *testing.T) {
+	b := NewBudget(80_000) // 30,000 to share, 30,000 in parts, 20,000 for requests
+	woken := 0
+	var list []*account
+	for range 3 {
+		list = append(list, b.join(func() { woken++ }))
+	}
+	fill := func(a *account, failing bool) (n int64) {
+		for a.room(failing) {
+			a.add(100)
+			n += 100
+		}
+		return n
+	}
+	if n := fill(list[0], true); n != 10_000 {
+		t.Errorf("one that fails takes %d bytes, its own part is 10,000", n)
+	}
+	if n := fill(list[1], false); n != 10_000+15_000 {
+		t.Errorf("one takes %d bytes, its part and half of the pool are 25,000", n)
+	}
+	if n := fill(list[2], false); n != 10_000+15_000 {
+		t.Errorf("the other one takes %d bytes", n)
+	}
+	if n := fill(list[0], false); n != 0 {
+		t.Errorf("%d bytes from an empty pool", n)
+	}
+	if queued, _ := b.Used(); queued != 60_000 {
+		t.Errorf("%d bytes used", queued)
+	}
+	list[1].add(-25_000)
+	if woken == 0 {
+		t.Error("nobody is told that there is room")
+	}
+	if !list[0].room(false) {
+		t.Error("no room in the pool after it was emptied")
+	}
+	list[1].leave()
+	list[2].leave()
+	if n := fill(list[0], false); n != 50_000 {
+		t.Errorf("the last one takes %d bytes more, want all of 60,000 in the end", n)
+	}
+}
+
+func TestRequestsShareAQuarterButOneMayAlwaysGo(t *testing.T) {
+	b := NewBudget(8000)
+	if !b.fly(5000, b.requests()) {
+		t.Error("the only request may not go")
+	}
+	if b.fly(1, b.requests()) {
+		t.Error("a second one goes above the bound")
+	}
+	b.land(5000)
+	if !b.fly(1000, b.requests()) || !b.fly(1000, b.requests()) || b.fly(1, b.requests()) {
+		t.Error("the bound of 2,000 bytes is not kept")
+	}
+}
