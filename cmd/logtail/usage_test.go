@@ -30,7 +30,7 @@ func TestWrongUsage(t *testing.T) {
 		want []string
 	}{
 		{"qury", []string{`unknown command "qury"`, "did you mean query?"}},
-		{"xyzzy", []string{`unknown command "xyzzy"`, "the commands are: agent, config"}},
+		{"xyzzy", []string{`unknown command "xyzzy"`, "the commands are: agent, checkpoint"}},
 		{"--bogus", []string{"unknown flag: --bogus", "see logtail --help"}},
 		{"config|check", []string{`unknown command "check"`, "validate"}},
 		{"config|validate", []string{"no file is given"}},
@@ -111,6 +111,8 @@ func TestHelpIsShownWhenAskedFor(t *testing.T) {
 		{"run", "-h"},
 		{"query", "-h"},
 		{"tail", "-h"},
+		{"checkpoint", "list", "-h"},
+		{"checkpoint", "import", "-h"},
 		{"config", "-h"},
 		{"config", "validate", "-h"},
 		{"config", "example", "-h"},

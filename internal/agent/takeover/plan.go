@@ -30,6 +30,11 @@ const (
 	Failed      Status = "failed"      // the file cannot be read
 )
 
+// Statuses lists them, in the order in which people are told.
+func Statuses() []Status {
+	return []Status{Continues, Complete, Collected, Doubled, Gone, Shorter, Other, Unconfirmed, Compressed, Failed}
+}
+
 // Taken says whether a place of that status is taken over.
 func (s Status) Taken() bool { return s == Continues || s == Complete }
 
@@ -39,7 +44,7 @@ type Row struct {
 	Now    string // where the file is now; "" if it was not found
 	Size   uint64
 	Status Status
-	Note   string      // a sentence for people
+	Note   string      // a few words for people
 	Hint   *state.Hint // if it is taken over
 }
 
@@ -55,7 +60,7 @@ func Plan(from string, places []Place, collected func(dev, inode uint64) bool, a
 		rows[i] = p.row(from, &places[i], at)
 		if r := &rows[i]; r.Hint != nil && collected(r.Hint.Dev, r.Hint.Inode) {
 			r.Status, r.Hint = Collected, nil
-			r.Note = "logtail collects it already and goes on where it stands itself"
+			r.Note = "logtail has a checkpoint of its own"
 		}
 	}
 	unite(rows)
@@ -77,7 +82,7 @@ func unite(rows []Row) {
 		key := [2]uint64{r.Hint.Dev, r.Hint.Inode}
 		if one, ok := first[key]; ok {
 			r.Status, r.Hint = Doubled, nil
-			r.Note = fmt.Sprintf("another entry is of the same file and stands at %d; the smaller offset counts", one.Offset)
+			r.Note = fmt.Sprintf("the same file twice; the entry at %d counts", one.Offset)
 			continue
 		}
 		first[key] = r
@@ -96,7 +101,7 @@ type entry struct {
 
 // row says what becomes of a place.
 func (p *planner) row(from string, place *Place, at int64) Row {
-	r := Row{Place: *place, Status: Gone, Note: "the file is gone; nothing can be read of it"}
+	r := Row{Place: *place, Status: Gone, Note: "the file is gone"}
 	var best *file
 	for f := range p.candidates(place) {
 		if f.err != nil {
@@ -186,21 +191,21 @@ func compressed(f *os.File) bool {
 func judge(place *Place, f *file) (Status, string) {
 	switch {
 	case place.Inode != 0 && f.id.Inode != place.Inode:
-		return Other, "another file is at this path now, and the one that was read is not in its folder"
+		return Other, "another file has its path; it was not found"
 	case place.Dev != 0 && f.id.Dev != place.Dev && f.match != Yes && !f.named:
 		return Other, "a file on another device has its number"
 	case f.match == No:
-		return Other, "the file has other content than what was read of it"
+		return Other, "its content is not what was read"
 	case place.Inode == 0 && place.Content != nil && f.match != Yes:
-		return Unconfirmed, "its fingerprint is not that of the first bytes; give the part that it covers with --fingerprint"
+		return Unconfirmed, "another fingerprint; see --fingerprint"
 	case f.zip:
-		return Compressed, "the file is compressed; give the agent a path without it, or let it be read again"
+		return Compressed, "compressed; the offset is of other bytes"
 	case uint64(f.size) < place.Offset:
-		return Shorter, "the file is shorter than what was read of it, so it was truncated; it is read as a new one"
+		return Shorter, "truncated since; it is a new file to logtail"
 	case uint64(f.size) == place.Offset:
-		return Complete, "everything in it was read; the agent goes on with what is added"
+		return Complete, "all was read; goes on with what is added"
 	}
-	return Continues, fmt.Sprintf("the agent goes on behind the offset, %d bytes", uint64(f.size)-place.Offset)
+	return Continues, fmt.Sprintf("goes on at the offset; %d bytes to read", uint64(f.size)-place.Offset)
 }
 
 // folder lists the files of a folder.
