@@ -52,7 +52,7 @@ as the user that the agent runs as. What becomes of each file is printed.
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+		RunE: f.run,
 	}
 	c.Flags().StringVar(&f.from, "from", "", "the other agent: "+strings.Join(takeover.Agents(), ", "))
 	c.Flags().StringVar(&f.data, "data", defaultData, "folder for checkpoints (in its subfolder agent)")
