@@ -15,6 +15,7 @@ type stored struct {
 	logs, size      uint32
 	gone            delivery.Reason // it is not in the buffer any more, or never was; else ReasonNone
 	counted         bool            // that it is gone was told
+	evicted         bool            // it was given up to make room
 }
 
 // tried is what failures leave on a package.
@@ -49,17 +50,6 @@ func (l *Lane) tried(i int) *tried {
 	return &l.queue[i-len(l.disk)].tried
 }
 
-// last is the place behind the lane's packages.
-func (l *Lane) last() uint64 {
-	switch {
-	case len(l.queue) > 0:
-		return l.queue[len(l.queue)-1].Range.End
-	case len(l.disk) > 0:
-		return l.disk[len(l.disk)-1].end
-	}
-	return l.checkpoint.End
-}
-
 // hold changes what is counted for the memory of the lane's packages.
 func (d *Dest) hold(l *Lane, n int64) {
 	l.held += n
@@ -76,7 +66,10 @@ func (d *Dest) forget(l *Lane, k int, n *notices) (logs int, bytes int64) {
 		bytes += int64(s.end - s.start)
 		d.unstore(s, n)
 	}
-	l.disk = cut(l.disk, onDisk)
+	l.disk = l.disk[onDisk:] // there may be a million more
+	if l.cut += onDisk; l.cut > 1024 && l.cut > len(l.disk) || len(l.disk) == 0 {
+		l.disk, l.cut = append([]stored(nil), l.disk...), 0
+	}
 	inMemory := k - onDisk
 	for _, p := range l.queue[:inMemory] {
 		logs += p.Logs

@@ -5,8 +5,9 @@ import "sync"
 // Budget bounds the memory of all destinations: of the packages that wait, in
 // memory, and of the bodies of the requests in flight. Three quarters are for
 // packages. Half of that is a pool that the destinations share, the other half is
-// divided among them, so that each has room whatever the others do; one that is
-// failing takes nothing more from the pool. A quarter is for requests.
+// divided into parts of their own, at least eight, so that each has room whatever the
+// others do; one that is failing takes nothing more from the pool. A quarter is for
+// requests.
 //
 // Owners ask before they make packages, not after, so that at any time the sum may
 // be above the bound by what the owners make that have just been let in.
@@ -81,8 +82,9 @@ func (b *Budget) divide() {
 
 func (b *Budget) pool() int64 { return b.total * 3 / 8 }
 
-// part is what each destination has for itself.
-func (b *Budget) part() int64 { return b.pool() / int64(max(len(b.members), 1)) }
+// part is what each destination has for itself. It is the same for the first eight,
+// so that one that joins when the others are full does not bring more than there is.
+func (b *Budget) part() int64 { return b.pool() / int64(max(len(b.members), 8)) }
 
 // requests is what all requests in flight may take.
 func (b *Budget) requests() int64 { return b.total / 4 }

@@ -3,7 +3,7 @@ package send
 import "testing"
 
 func TestEachDestinationHasRoomWhateverTheOthersHold(t *testing.T) {
-	b := NewBudget(80_000) // 30,000 to share, 30,000 in parts, 20,000 for requests
+	b := NewBudget(64_000) // 24,000 to share, eight parts of 3,000, 16,000 for requests
 	woken := 0
 	var list []*account
 	for range 3 {
@@ -16,22 +16,22 @@ func TestEachDestinationHasRoomWhateverTheOthersHold(t *testing.T) {
 		}
 		return n
 	}
-	if n := fill(list[0], true); n != 10_000 {
-		t.Errorf("one that fails takes %d bytes, its own part is 10,000", n)
+	if n := fill(list[0], true); n != 3000 {
+		t.Errorf("one that fails takes %d bytes, its own part is 3,000", n)
 	}
-	if n := fill(list[1], false); n != 10_000+15_000 {
-		t.Errorf("one takes %d bytes, its part and half of the pool are 25,000", n)
+	if n := fill(list[1], false); n != 3000+12_000 {
+		t.Errorf("one takes %d bytes, its part and half of the pool are 15,000", n)
 	}
-	if n := fill(list[2], false); n != 10_000+15_000 {
+	if n := fill(list[2], false); n != 3000+12_000 {
 		t.Errorf("the other one takes %d bytes", n)
 	}
 	if n := fill(list[0], false); n != 0 {
 		t.Errorf("%d bytes from an empty pool", n)
 	}
-	if queued, _ := b.Used(); queued != 60_000 {
+	if queued, _ := b.Used(); queued != 33_000 {
 		t.Errorf("%d bytes used", queued)
 	}
-	list[1].add(-25_000)
+	list[1].add(-15_000)
 	if woken == 0 {
 		t.Error("nobody is told that there is room")
 	}
@@ -40,8 +40,8 @@ func TestEachDestinationHasRoomWhateverTheOthersHold(t *testing.T) {
 	}
 	list[1].leave()
 	list[2].leave()
-	if n := fill(list[0], false); n != 50_000 {
-		t.Errorf("the last one takes %d bytes more, want all of 60,000 in the end", n)
+	if n := fill(list[0], false); n != 24_000 {
+		t.Errorf("the last one takes %d bytes more, want all of the pool", n)
 	}
 }
 

@@ -141,6 +141,7 @@ type Dest struct {
 	storedCount int // packages in the disk buffer
 	storedBytes int64
 	replayRate  *rate.Limiter
+	scanned     time.Time // it was looked for packages that have waited long enough
 	spillPause  time.Time // no writing to the disk buffer before
 	spillFailed bool      // since the last success
 	spillFull   bool      // because there is no room; owners that cannot wait make some

@@ -212,8 +212,12 @@ func (b *bench) alarmed(kind string) bool {
 	return slices.Contains(b.alarms, kind)
 }
 
-// pass lets d go by on the clock of the test's bubble; no real time passes.
-func pass(d time.Duration) { <-time.After(d) }
+// pass lets d go by on the clock of the test's bubble, and all happen that does
+// till then; no real time passes. Only the test's own goroutine calls it.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
 
 func start(t *testing.T, s *service, opt Options) *bench {
 	t.Helper()

@@ -1,6 +1,7 @@
 package send
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -378,6 +379,132 @@ func TestTheLimitsOfTimeHoldForSLSOnly(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWhatIsNeverOfferedStaysInTheBufferForADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, x := newService(), newDisk()
+		s.ranges = false
+		b := start(t, s, Options{Buffer: x, Target: Target{"r", "p", "l"}, Bytes: 8 << 20})
+		l, _ := b.lane(t, delivery.Checkpoint{}, true)
+		s.down(true)
+		l.Spill(true)
+		l.Put(pkg(0))
+		pass(time.Second)
+		for i := 1; i < 10; i++ {
+			p := pkg(i)
+			p.Buf = NewBuffer(make([]byte, probeBytes)) // each fills a probe
+			l.Put(p)
+		}
+		pass(23 * time.Hour)
+		if logs, _ := b.counted(delivery.ReasonTooOld); logs < 3 || logs > 5 {
+			t.Errorf("%d logs given up after 23 hours, of which each is offered for 6", logs)
+		}
+		pass(2 * time.Hour)
+		if logs, bytes := b.counted(delivery.ReasonTooOld); logs != 10 || bytes != 100 || x.size() != 0 || l.Checkpoint().End != 100 {
+			t.Errorf("%d logs (%d bytes) given up, %d records", logs, bytes, x.size())
+		}
+	})
+}
+
+func TestWhatWasNotWrittenYetGoesAlongToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, x := newService(), newDisk()
+		b := start(t, s, Options{Buffer: x})
+		l, _ := b.lane(t, delivery.Checkpoint{}, true)
+		s.down(true)
+		l.Spill(true)
+		for i := range 3 {
+			l.Put(pkg(i))
+		}
+		pass(5 * time.Second)
+		x.mu.Lock()
+		x.failPut = func() error { return errors.New("no space left on device") }
+		x.mu.Unlock()
+		for i := 3; i < 6; i++ {
+			l.Put(pkg(i))
+		}
+		pass(5 * time.Second)
+		l.Close()
+		if b.Snapshot().QueuedPackages != 3 || x.size() != 3 {
+			t.Fatalf("%+v, %d records", b.Snapshot(), x.size())
+		}
+		o := newOwner()
+		next := b.Lane(delivery.NewStreamID().Lane("f", ""), o, delivery.Checkpoint{}, true, l.ID)
+		x.mu.Lock()
+		x.failPut = nil
+		x.mu.Unlock()
+		if plan := <-o.ready; plan.End != 60 {
+			t.Errorf("goes on at %d", plan.End)
+		}
+		pass(10 * time.Second)
+		if !next.Safe() || x.size() != 6 || b.held != 0 {
+			t.Errorf("safe %v, %d records, %d bytes held", next.Safe(), x.size(), b.held)
+		}
+		s.down(false)
+		pass(time.Minute)
+		want(t, s, next, 0, 6)
+	})
+}
+
+func TestOverlappingRecordsOfFormerLanesAreSentOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, x := newService(), newDisk()
+		s.ranges = false
+		first, second := delivery.NewStreamID().Lane("f", ""), delivery.NewStreamID().Lane("f", "")
+		outage(t, s, x, first, 0, 5)
+		s.down(false)
+		s.got = map[delivery.LaneID][]string{}
+		// The same places again, as the owner began anew before the old records were known to be done.
+		for i := 2; i < 7; i++ {
+			p := hashed(i)
+			p.Range.Lane = second
+			if _, err := x.Put([]Record{{Range: p.Range, Data: p.Data(), Logs: 1, RawSize: p.RawSize}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		x = x.reopen()
+		b := start(t, s, Options{Buffer: x})
+		o := newOwner()
+		l := b.Lane(second, o, delivery.Checkpoint{}, false, first)
+		if plan := <-o.ready; plan.End != 70 {
+			t.Errorf("goes on at %d", plan.End)
+		}
+		pass(time.Minute)
+		want(t, s, l, 0, 7)
+		if x.size() != 0 {
+			t.Errorf("%d records are left", x.size())
+		}
+	})
+}
+
+func TestARecordAtTheEndThatCannotBeReadIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, x := newService(), newDisk()
+		id := delivery.NewStreamID().Lane("f", "")
+		outage(t, s, x, id, 0, 5)
+		s.down(false)
+		x = x.reopen()
+		x.failGet = func(seq uint64) error {
+			if seq >= 4 {
+				return errors.New("input/output error")
+			}
+			return nil
+		}
+		b := start(t, s, Options{Buffer: x})
+		o := newOwner()
+		o.content = line
+		l := b.Lane(id, o, delivery.Checkpoint{}, false)
+		plan := <-o.ready
+		if plan.End != 30 || plan.Hash != hashAt(30) {
+			t.Errorf("goes on at %+v", plan)
+		}
+		for i := 3; i < 6; i++ {
+			l.Put(hashed(i))
+		}
+		pass(time.Minute)
+		want(t, s, l, 0, 6)
+	})
 }
 
 func TestResendingFromDiskIsThrottledAndHoldsNobodyUp(t *testing.T) {

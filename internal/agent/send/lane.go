@@ -17,7 +17,7 @@ type Owner interface {
 	LaneReady(l *Lane, plan delivery.Plan)
 	// LaneAcked says that the lane's checkpoint moved.
 	LaneAcked(l *Lane)
-	// LaneSpace says that the lane takes packages again.
+	// LaneSpace says that the lane takes packages again, or that all it has is safe.
 	LaneSpace(l *Lane)
 	// LaneStopped says that another agent owns the lane now.
 	LaneStopped(l *Lane)
@@ -50,6 +50,7 @@ type Lane struct {
 	claim   bool   // the next range sent must claim its place
 
 	disk     []stored   // packages in the disk buffer; they go before
+	cut      int        // elements before disk in its array
 	queue    []*Package // those in memory
 	busy     bool       // has a request in flight
 	inFlight int        // packages at the head that are in it

@@ -38,17 +38,24 @@ type loss struct {
 func (d *Dest) lose(gone map[uint64]Item) (list []loss) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	most := uint64(0)
+	for seq := range gone {
+		most = max(most, seq)
+	}
 	mark := func(l *Lane) {
 		hit := false
 		for i := range l.disk {
 			s := &l.disk[i]
+			if s.seq > most { // the numbers of a lane's records rise
+				break
+			}
 			if _, ok := gone[s.seq]; !ok || s.gone != delivery.ReasonNone {
 				continue
 			}
 			delete(gone, s.seq)
 			d.storedCount--
 			d.storedBytes -= int64(s.size)
-			s.gone, hit = delivery.ReasonBuffer, true
+			s.gone, s.evicted, hit = delivery.ReasonBuffer, true, true
 		}
 		if hit {
 			list = append(list, loss{d, l})
@@ -109,9 +116,9 @@ func (d *Dest) heal(l *Lane) {
 		d.mu.Unlock()
 		return
 	}
-	from, ask := l.checkpoint.End, !l.disk[0].counted
+	from, ask, again := l.checkpoint.End, !l.disk[0].counted, !(l.disk[0].evicted && l.must)
 	d.mu.Unlock()
-	readable := ask && l.owner.Readable(from)
+	readable := ask && again && l.owner.Readable(from)
 	var n notices
 	var plan *delivery.Plan
 	d.mu.Lock()

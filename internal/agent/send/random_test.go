@@ -532,14 +532,14 @@ func live(t *testing.T, seed uint64) {
 		end := w.begin()
 		for range 60 {
 			w.step()
-			if r.IntN(3) == 0 {
-				pass(time.Duration(r.IntN(200)) * time.Millisecond)
+			if w.intN(3) == 0 {
+				pass(time.Duration(w.intN(200)) * time.Millisecond)
 			}
 			if queued, flight := w.budget.Used(); queued+flight > 64<<10+8<<10 {
 				t.Errorf("%d + %d bytes used", queued, flight)
 			}
 		}
-		end(r.IntN(2) == 0)
+		end(w.intN(2) == 0)
 	}
 	w.disk.failPut = nil
 	for _, s := range w.shelves {

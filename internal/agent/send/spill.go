@@ -13,6 +13,8 @@ const (
 	// spillAfter is how long a package of a lane that spills may wait for the
 	// destination before it goes to the disk buffer, if all is well.
 	spillAfter = 500 * time.Millisecond
+	// scanInterval is how often the lanes are looked at for such packages.
+	scanInterval = 100 * time.Millisecond
 	// spillBytes and spillRecords bound what is written to the disk buffer at once.
 	spillBytes   = 4 << 20
 	spillRecords = 1024
@@ -152,6 +154,10 @@ func (d *Dest) overdue() time.Duration {
 	now := d.opt.Now()
 	d.expire(now, &n)
 	wait := time.Duration(-1)
+	if left := d.scanned.Add(scanInterval).Sub(now); left > 0 && len(d.spilling) > 0 {
+		return d.dueIn(left, now)
+	}
+	d.scanned = now
 	for l := range d.spilling {
 		if l.unwritten() == 0 {
 			if l.state == laneStopped {
@@ -165,16 +171,21 @@ func (d *Dest) overdue() time.Duration {
 			wait = left
 		}
 	}
-	if len(d.due) > 0 {
-		wait = max(0, d.spillPause.Sub(now))
-		if d.spillFull && d.mustAny() {
-			wait = 0
-		}
-	}
 	if wait < 0 && d.expires() && d.storedCount > 0 {
 		wait = expireInterval
 	}
-	return wait
+	return d.dueIn(wait, now)
+}
+
+// dueIn shortens the time to wait if lanes are in line for the disk buffer.
+func (d *Dest) dueIn(wait time.Duration, now time.Time) time.Duration {
+	switch {
+	case len(d.due) == 0:
+		return wait
+	case d.spillFull && d.mustAny():
+		return 0
+	}
+	return max(0, d.spillPause.Sub(now))
 }
 
 // collect takes the next packages to be written to the disk buffer, in the order

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,9 +46,27 @@ func TestADestinationSaysHowItIs(t *testing.T) {
 	}
 }
 
+// safeText is a text that several goroutines write to.
+type safeText struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (x *safeText) Write(p []byte) (int, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.b.Write(p)
+}
+
+func (x *safeText) String() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.b.String()
+}
+
 func TestItIsSaidWhenSendingWorksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var text strings.Builder
+		var text safeText
 		s := newService()
 		d := NewDest(s, Options{Name: "test", Log: slog.New(slog.NewTextHandler(&text, nil))})
 		go d.Run(t.Context())
