@@ -34,7 +34,8 @@ type logfile struct {
 	stores []string
 	w      *writerProc
 	gen    int
-	path   string // of the file that is written
+	inside []int  // generations in the file that is written
+	path   string // of that file
 	busy   bool   // something with it is under way
 	paused bool
 	serial int
@@ -75,7 +76,7 @@ func (f *logfile) open(path string, torn bool) error {
 	if err := f.tell(order{Op: "open", Path: path, Gen: f.gen, Torn: torn}); err != nil {
 		return err
 	}
-	f.path = path
+	f.path, f.inside = path, []int{f.gen}
 	f.s.ledger.change(f.current(), f.s.stamp("opened as "+filepath.Base(path)), nil)
 	for _, r := range f.all() {
 		if r.gen == old.gen && r.upto < 0 {

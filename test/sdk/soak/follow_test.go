@@ -129,7 +129,11 @@ type inOrder struct {
 type orderKey struct{ shard, file, gen, segment int }
 
 func (o *inOrder) see(shard int, id lineID) {
-	k := orderKey{shard, id.file, id.gen, o.ledger.segment(id)}
+	segment, again := o.ledger.segment(id)
+	if again { // read from several files, each in its order
+		return
+	}
+	k := orderKey{shard, id.file, id.gen, segment}
 	last, ok := o.last[k]
 	if ok && id.n <= last {
 		if o.wrong++; len(o.examples) < 5 {

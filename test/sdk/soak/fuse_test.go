@@ -44,6 +44,11 @@ type sickNode struct {
 	ward *ward
 }
 
+// WrapChild makes what is found in the folder part of the ward too.
+func (n *sickNode) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
+	return &sickNode{LoopbackNode: fs.LoopbackNode{RootData: n.RootData}, ward: n.ward}
+}
+
 func (n *sickNode) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	f, more, errno := n.LoopbackNode.Open(ctx, flags)
 	return n.wrap(f), more, errno
@@ -141,9 +146,6 @@ func (s *soak) fuseReady() error {
 		return err
 	}
 	root := &fs.LoopbackRoot{Path: below, Dev: st.Dev}
-	root.NewNode = func(data *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &sickNode{LoopbackNode: fs.LoopbackNode{RootData: data}, ward: w}
-	}
 	node := &sickNode{LoopbackNode: fs.LoopbackNode{RootData: root}, ward: w}
 	root.RootNode = node
 	mounted, err := fs.Mount(at, node, &fs.Options{MountOptions: fuse.MountOptions{DirectMount: true, FsName: "logtail-soak", AllowOther: true}})

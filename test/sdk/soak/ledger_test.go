@@ -22,7 +22,9 @@ type generation struct {
 	cuts []int
 	// deleted: its file was deleted though it may not have been read to its end.
 	deleted bool
-	bytes   int64 // as told, without line ends
+	// again is how often an editor has put the same lines into another file: so
+	// often they were written again, and must arrive again.
+	again   int
 	history []string
 }
 
@@ -53,12 +55,8 @@ func (l *ledger) wrote(file int, t told) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g := l.gen(genID{file, t.Gen})
-	for n := g.lines; n < t.Lines; n++ {
-		g.bytes += int64(l.lines.length(lineID{file, t.Gen, n}))
-	}
 	if g.lines = t.Lines; t.Torn > 0 {
 		g.torn = t.Torn
-		g.bytes += int64(t.Torn)
 	}
 }
 
@@ -73,24 +71,18 @@ func (l *ledger) change(id genID, why string, f func(g *generation)) {
 	}
 }
 
-// told returns the bytes of a generation, as its writer has told them last.
-func (l *ledger) told(id genID) int64 {
+// segment is the file, in the agent's eyes, that a line of a generation belongs
+// to; again says that the line is in several.
+func (l *ledger) segment(id lineID) (n int, again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.gen(id).bytes
-}
-
-// segment is the file, in the agent's eyes, that a line of a generation belongs to.
-func (l *ledger) segment(id lineID) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := 0
-	for _, c := range l.gen(genID{id.file, id.gen}).cuts {
+	g := l.gen(genID{id.file, id.gen})
+	for _, c := range g.cuts {
 		if id.n >= c {
 			n++
 		}
 	}
-	return n
+	return n, g.again > 0
 }
 
 // verdict is the comparison of what was written with what a logstore has.
@@ -141,7 +133,7 @@ func (l *ledger) judge(store string, files map[int]bool, got *receipts) *verdict
 			l.judgeLine(v, g, lineID{id.file, id.gen, g.lines}, g.torn, got)
 		}
 		for n := g.lines; n < len(got.whole[id]); n++ {
-			if got.whole[id][n] > 0 && !(n == g.lines && g.torn > 0) {
+			if got.whole[id][n] > 0 && (n > g.lines || g.torn == 0) {
 				v.wrong++
 				v.example("%s was never finished", lineID{id.file, id.gen, n})
 			}
@@ -190,11 +182,13 @@ func (l *ledger) judgeLine(v *verdict, g *generation, id lineID, torn int, got *
 			}
 		}
 	}
-	if doubled > 0 {
-		v.doubled++
-		v.example("doubled: %s, %d bytes of %d", id, doubled, end)
-	}
 	missing := without(want, have)
+	if extra := doubled - g.again*end; extra > 0 {
+		v.doubled++
+		v.example("doubled: %s, %d bytes of %d", id, extra, end)
+	} else if extra < 0 && len(missing) == 0 {
+		missing = []span{{0, min(end, -extra)}} // of what an editor has written again
+	}
 	if len(missing) > 0 && len(got.loose) > 0 {
 		missing = l.placed(id, missing, got)
 	}

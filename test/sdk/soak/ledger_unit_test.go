@@ -44,6 +44,15 @@ func TestTheLedgerFindsEveryViolation(t *testing.T) {
 			all()
 			take(text(long)[blockBytes:])
 		}, want: verdict{found: lines, doubled: 1}},
+		{
+			name: "written again by an editor", give: func(take func([]byte), all func(...int)) {
+				all(9)
+				all(9)
+				take(text(9))
+			},
+			ledger: func(l *ledger) { l.change(genID{1, 1}, "edited", func(g *generation) { g.again = 1 }) },
+			want:   verdict{found: lines - 1, lost: 1},
+		},
 		{name: "one is damaged", give: func(take func([]byte), all func(...int)) {
 			all(7)
 			b := text(7)

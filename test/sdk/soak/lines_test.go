@@ -47,7 +47,7 @@ func (m lineMaker) rand(id lineID) *rand.Rand {
 func (m lineMaker) length(id lineID) int { return m.size(m.rand(id)) }
 
 func (m lineMaker) size(r *rand.Rand) int {
-	blocks := 0
+	var blocks int
 	switch u := r.IntN(20_000); {
 	case u < 18_000:
 		blocks = 1 + r.IntN(5)

@@ -23,8 +23,10 @@ func (s *soak) netnsReady() error {
 	if err := asRoot(s); err != nil {
 		return err
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		return err
+	for _, program := range []string{"ip", "tc"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return err
+		}
 	}
 	id := os.Getpid() % 16_000
 	l := &link{space: fmt.Sprintf("lts%d", id), outer: fmt.Sprintf("lto%d", id), inner: fmt.Sprintf("lti%d", id)}
@@ -64,9 +66,6 @@ func (s *soak) disturbLink(r *rand.Rand) (string, error) {
 	do, undo := []string{"link", "set", l.inner, "down"}, []string{"link", "set", l.inner, "up"}
 	program, what := "ip", "netns link down"
 	if thin {
-		if _, err := exec.LookPath("tc"); err != nil {
-			return "", nil
-		}
 		program, what = "tc", "netns thin link"
 		do = []string{"qdisc", "replace", "dev", l.inner, "root", "tbf", "rate", fmt.Sprintf("%dkbit", rate), "burst", "4k", "latency", "2s"}
 		undo = []string{"qdisc", "del", "dev", l.inner, "root"}

@@ -265,6 +265,7 @@ func truncate(f *logfile, _ *rand.Rand) (bool, error) {
 		return false, err
 	}
 	f.gen++
+	f.inside = []int{f.gen}
 	if err := f.tell(order{Op: "renumber", Gen: f.gen}); err != nil {
 		return false, err
 	}
@@ -273,20 +274,32 @@ func truncate(f *logfile, _ *rand.Rand) (bool, error) {
 }
 
 // edit replaces the file by one with the same content under the same name, as
-// editors do, and the writer goes on in that.
+// editors do, and the writer goes on in that. A file of another inode is another
+// file, by the documented rule, so what is in it was written once more.
 func edit(f *logfile, _ *rand.Rand) (bool, error) {
+	f.s.ledger.mu.Lock()
+	copied := f.s.ledger.gen(f.current()).copied
+	f.s.ledger.mu.Unlock()
+	if copied { // the file has not all of its generation
+		return false, nil
+	}
 	if ok, err := f.quiet(); !ok || err != nil {
 		return false, err
 	}
-	f.s.ledger.change(f.current(), f.s.stamp("replaced by an editor"), nil)
 	swap := filepath.Join(f.dir, ".swap")
 	if err := copyFile(f.path, swap); err != nil {
 		return false, err
 	}
+	inside := f.inside
+	for _, gen := range inside {
+		f.s.ledger.change(genID{f.id, gen}, f.s.stamp("written again by an editor"), func(g *generation) { g.again++ })
+	}
 	if err := os.Rename(swap, f.path); err != nil {
 		return false, err
 	}
-	return true, f.open(f.path, false)
+	err := f.open(f.path, false)
+	f.inside = append(inside, f.inside...)
+	return true, err
 }
 
 // hardLink gives the file a second name that matches too, or takes it away.
@@ -338,9 +351,7 @@ func renameDir(f *logfile, r *rand.Rand) (bool, error) {
 		o.path = filepath.Join(to, filepath.Base(o.path))
 		return o
 	}
-	for _, o := range f.chain {
-		f.others = append(f.others, o)
-	}
+	f.others = append(f.others, f.chain...)
 	f.chain = nil
 	for _, o := range f.others {
 		if filepath.Dir(o.path) == f.dir {

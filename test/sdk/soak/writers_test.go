@@ -106,7 +106,7 @@ func runWriter(config string) int {
 }
 
 func (w *writing) obey(o order) (told, error) {
-	if w.part > 0 && !(o.Torn && o.Op == "open") {
+	if w.part > 0 && (!o.Torn || o.Op != "open") {
 		if err := w.complete(); err != nil {
 			return told{}, err
 		}
