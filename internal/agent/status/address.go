@@ -111,7 +111,7 @@ func listenSocket(path string) (net.Listener, error) {
 // alive says whether a process listens at a socket. One that is stopped or
 // overloaded does not answer, but it is there.
 func alive(path string) bool {
-	conn, err := net.DialTimeout("unix", path, dialTime)
+	conn, err := net.DialTimeout("unix", path, dialTime) //nolint:noctx // it is this machine, and has its own limit
 	if err != nil {
 		var t interface{ Timeout() bool }
 		return errors.As(err, &t) && t.Timeout() || errors.Is(err, syscall.EAGAIN)

@@ -77,7 +77,7 @@ func (c collector) Describe(chan<- *prometheus.Desc) {}
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	s := c.src.Status()
 	e := emitter{out: out, seen: map[string]int{}}
-	e.gauge(mInfo, 1, s.Version)
+	e.gauge(mInfo, 1, label(s.Version))
 	if !s.Since.IsZero() {
 		e.gauge(mStart, float64(s.Since.UnixNano())/1e9)
 	}
