@@ -48,9 +48,14 @@ func (a *Agent) discover(ctx context.Context, events <-chan []monitor.Event) {
 		case <-a.again.wake:
 			list, tombs := a.again.take()
 			a.tombs = append(a.tombs, tombs...)
+			begun := 0
 			for i := range list {
 				l := &list[i]
-				if !l.reborn || !a.reborn(l) {
+				if l.begun {
+					if begun++; begun <= maxStrangers {
+						a.succession(l.run, l.path, nil)
+					}
+				} else if !l.reborn || !a.reborn(l) {
 					a.found(l.run, &monitor.Event{Watch: l.run.p.Name, Kind: monitor.Changed, Path: l.path})
 				}
 			}
@@ -90,9 +95,11 @@ type again struct {
 }
 
 // look is a path that is to be looked at; reborn says that the file there, which
-// had the identity id and came from origin, was truncated.
+// had the identity id and came from origin, was truncated, and begun that it was
+// empty when it was found and is not any more.
 type look struct {
 	filePath
+	begun  bool
 	reborn bool
 	id     read.Identity
 	origin string
@@ -201,6 +208,9 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 	case run.firstScan:
 		s.tailFrom(size)
 	}
+	if !s.rec.Pending && size > 0 {
+		s.firstHead()
+	}
 	if run.firstScan {
 		run.firstStreams = append(run.firstStreams, s)
 		return
@@ -302,7 +312,7 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there
 // restore makes the stream of a stored record. Its lanes are made when the
 // file is found.
 func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
-	s := &stream{a: a, run: run, path: rec.Path, limit: unlimited, boundary: unlimited, rec: *rec}
+	s := &stream{a: a, run: run, proved: rec.HeadLen > 0, path: rec.Path, limit: unlimited, boundary: unlimited, rec: *rec}
 	origin := rec.Path
 	if rec.Origin != "" {
 		origin = rec.Origin

@@ -137,6 +137,11 @@ func (l *life) arrived() {
 	for _, s := range l.stores {
 		s.change(func() { s.down = false })
 	}
+	if !exists(l.path("app.log")) {
+		// What was rotated out of the pattern unseen is looked for when the path
+		// has a file again.
+		l.write("app.log", strings.Join(l.lines(1), "\n")+"\n")
+	}
 	if l.agent == nil {
 		l.begin()
 	}

@@ -208,6 +208,7 @@ func (v *saver) keep(u *unsaved, err error) {
 // stored goes on with a stream that is durable now.
 func (s *stream) stored() {
 	s.mu.Lock()
+	s.proved, s.proving = s.proved || s.headSaved, false
 	pending, path := s.rec.Pending, ""
 	if pending {
 		s.fresh = false
@@ -221,5 +222,6 @@ func (s *stream) stored() {
 	}
 	if !pending {
 		s.attach(false) // its id is new, so no destination knows its lanes
+		s.a.queue.add(s)
 	}
 }

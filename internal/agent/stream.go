@@ -32,6 +32,10 @@ type stream struct {
 	rec   state.Stream
 	fresh bool // rec is not stored yet, so nothing may be sent
 
+	proved    bool // the head of the file is stored
+	proving   bool // it is being stored
+	headSaved bool // it is in the record that was taken to be stored
+
 	lanes []*send.Lane     // by flusher; nil until the stream is attached
 	given []delivery.Point // by flusher: how far the lane has been given packages
 	ready []bool           // by flusher: the destination has said where the lane goes on
@@ -95,6 +99,7 @@ func (s *stream) snapshot() (rec state.Stream, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tell()
+	s.headSaved = s.rec.HeadLen > 0
 	rec = s.rec
 	if s.lanes != nil {
 		rec.Lanes = make(map[string]delivery.Checkpoint, len(s.lanes))
@@ -398,7 +403,7 @@ func (s *stream) pass() {
 // passIfSent passes when some destination has everything of the file. One that
 // lags gets the files in their order too, as it is given them in that order.
 func (s *stream) passIfSent() {
-	if s.group.IsOpen() && s.group.Logs > 0 {
+	if s.proving || s.group.IsOpen() && s.group.Logs > 0 {
 		return
 	}
 	for i, l := range s.lanes {

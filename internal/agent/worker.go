@@ -156,6 +156,9 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 	if s.rec.Sealed {
 		return false // it is known to be there still, and that is all
 	}
+	if !s.prove() {
+		return false // when its head is stored it goes on
+	}
 	if !w.begins(s) {
 		s.truncated()
 		return false
@@ -529,6 +532,44 @@ func (s *stream) settle(forget bool) {
 	}
 	s.end(true)
 	s.a.checkFinished()
+}
+
+// prove says whether enough of the file's content is stored to know it again,
+// wherever and in whatever form it is found: nothing of it is sent before.
+func (s *stream) prove() bool {
+	if s.proved || s.compressed() {
+		return true
+	}
+	if s.rec.HeadLen == 0 {
+		var buf [read.HeadBytes]byte
+		n, _ := s.f.ReadAt(buf[:], 0) // of a file that cannot be read the turn finds out
+		if n == 0 {
+			return true // nothing is there to be sent
+		}
+		s.rec.HeadLen, s.rec.Head = n, xxhash.Sum64(buf[:n])
+		// It was empty when it was found. What was written to it since may have
+		// been rotated away by copytruncate already.
+		s.a.again.add(look{filePath: filePath{s.run, s.path}, begun: true})
+	}
+	if !s.proving {
+		s.proving = true
+		s.a.saver.add(s)
+	}
+	return false
+}
+
+// firstHead learns the head of a file that is not open yet.
+func (s *stream) firstHead() {
+	f, facts, _, err := read.Look(s.path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if n := int(min(facts.Size, read.HeadBytes)); facts.Identity == s.identity() && n > 0 {
+		if h, ok := facts.Head(n); ok {
+			s.rec.HeadLen, s.rec.Head = n, h
+		}
+	}
 }
 
 // learnHead extends the hash of the file's beginning while the file is short.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Entry is a file of a chain.
@@ -38,10 +40,24 @@ func Chain(path string) ([]Entry, error) {
 		chain = append(chain, Entry{c.path, id, size, mtime, compressed})
 	}
 	slices.SortFunc(chain, func(a, b Entry) int {
-		return cmp.Or(cmp.Compare(a.age(), b.age()), cmp.Compare(a.Mtime, b.Mtime), cmp.Compare(a.Path, b.Path))
+		// Clocks of file systems tick every few milliseconds.
+		return cmp.Or(cmp.Compare(a.age(), b.age()), cmp.Compare(b.index(), a.index()), cmp.Compare(a.Mtime, b.Mtime), cmp.Compare(a.Path, b.Path))
 	})
 	return chain[max(0, len(chain)-chainLimit):], nil
 }
+
+// index is the number at the end of the name, which rises with the age; -1: there is none.
+func (e *Entry) index() int {
+	plain, _ := cutArchive(e.Path)
+	n, err := strconv.Atoi(strings.TrimPrefix(filepath.Ext(plain), "."))
+	if err != nil || n > maxIndex { // a date, more likely
+		return -1
+	}
+	return n
+}
+
+// maxIndex is the highest number that counts rotations.
+const maxIndex = 99_999
 
 func (e *Entry) age() int64 {
 	if e.Birth == 0 || e.Compressed {

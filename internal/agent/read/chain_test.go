@@ -1,6 +1,7 @@
 package read
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,5 +53,22 @@ func TestAChainGoesFromTheOldestToTheNewest(t *testing.T) {
 	}
 	if chain, err := Chain(filepath.Join(dir, "none", "app.log")); err != nil || len(chain) != 0 {
 		t.Errorf("a folder that is not there: %v, %v", chain, err)
+	}
+}
+
+func TestFilesOfOneTickOfTheClockAreInTheOrderOfTheirNumbers(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 12 {
+		write(t, filepath.Join(dir, fmt.Sprint("a.log.", i+1)), "x")
+	}
+	list, err := Chain(filepath.Join(dir, "a.log"))
+	if err != nil || len(list) != 12 {
+		t.Fatal(list, err)
+	}
+	for i := 1; i < len(list); i++ {
+		a, b := &list[i-1], &list[i]
+		if a.Birth == b.Birth && a.index() < b.index() {
+			t.Errorf("%s comes before %s", a.Path, b.Path)
+		}
 	}
 }
