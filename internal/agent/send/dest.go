@@ -69,9 +69,6 @@ type Options struct {
 	// of the stream. The lane is nil where nobody owns it any more. Like the methods
 	// of Owner it is called by the destination's goroutines, which hold no lock.
 	Count func(lane *Lane, reason delivery.Reason, logs int, bytes int64)
-	// Slots is shared by all destinations of the agent; its capacity is
-	// send_request_concurrency.
-	Slots chan struct{}
 	// Rates are asked for the raw bytes of each request: max_bytes_per_sec of
 	// the agent and MaxSendRate of the flusher.
 	Rates []*rate.Limiter
@@ -160,7 +157,7 @@ func NewDest(tr Transport, opt Options) *Dest {
 		opt.TerminalTries = TerminalTries
 	}
 	if opt.Shared == nil {
-		opt.Shared = NewShared(cap(opt.Slots), nil)
+		opt.Shared = NewShared(0, nil)
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now

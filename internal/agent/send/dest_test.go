@@ -29,9 +29,7 @@ type service struct {
 	gone     map[delivery.LaneID][]delivery.Range
 	sessions uint64
 	incarn   string
-	requests []int // packages of each request that was answered
-	inFlight int
-	most     int
+	requests []int                   // packages of each request that was answered
 	lanes    map[delivery.LaneID]int // requests in flight per lane
 	// fail is asked before a request is taken; after is asked when it was
 	// taken, so that an error of it is a lost reply.
@@ -82,8 +80,6 @@ func (s *service) Send(ctx context.Context, pkgs []*Package) ([]Outcome, error) 
 		s.all.in()
 		defer s.all.out()
 	}
-	s.inFlight++
-	s.most = max(s.most, s.inFlight)
 	for _, p := range pkgs {
 		if !seen[p.Range.Lane] {
 			seen[p.Range.Lane] = true
@@ -100,7 +96,6 @@ func (s *service) Send(ctx context.Context, pkgs []*Package) ([]Outcome, error) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.inFlight--
 	for l := range seen {
 		s.lanes[l]--
 	}
@@ -573,16 +568,16 @@ func TestOwnersWaitForSpaceAndAreCalled(t *testing.T) {
 
 func TestLimitsAreNeverExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slots := make(chan struct{}, 3)
+		sh := NewShared(3, nil)
 		limiter := rate.NewLimiter(1000, 1000) // bytes a second
-		var all []*service
+		var all crowd
 		begin := time.Now()
 		var lanes []*Lane
 		for range 3 {
 			s := newService()
 			s.took = 50 * time.Millisecond
-			b := start(t, s, Options{Slots: slots, Rates: []*rate.Limiter{limiter}})
-			all = append(all, s)
+			b := start(t, s, Options{Shared: sh, Rates: []*rate.Limiter{limiter}})
+			s.all = &all
 			for range 10 {
 				l, _ := b.lane(t, delivery.Checkpoint{}, true)
 				lanes = append(lanes, l)
@@ -600,10 +595,8 @@ func TestLimitsAreNeverExceeded(t *testing.T) {
 			for l.Pending() {
 				pass(10 * time.Millisecond)
 			}
-			for _, s := range all {
-				if s.most > cap(slots) {
-					t.Fatalf("%d requests at once, the limit is %d", s.most, cap(slots))
-				}
+			if all.top > 3 {
+				t.Fatalf("%d requests at once, the limit is 3", all.top)
 			}
 		}
 		if took := time.Since(begin).Seconds(); float64(raw-1000) > 1000*took {

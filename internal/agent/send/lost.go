@@ -85,7 +85,7 @@ func (d *Dest) lost(l *Lane) {
 	}
 	again := l.state != laneStopped && !l.must
 	d.mu.Unlock()
-	if ask && !(again && l.owner.Readable(from)) {
+	if again = again && ask && l.owner.Readable(from); ask && !again {
 		d.mu.Lock()
 		logs, bytes := 0, int64(0)
 		for i := l.inFlight; i < len(l.disk); i++ {
@@ -116,7 +116,7 @@ func (d *Dest) heal(l *Lane) {
 		d.mu.Unlock()
 		return
 	}
-	from, ask, again := l.checkpoint.End, !l.disk[0].counted, !(l.disk[0].evicted && l.must)
+	from, ask, again := l.checkpoint.End, !l.disk[0].counted, !l.disk[0].evicted || !l.must
 	d.mu.Unlock()
 	readable := ask && again && l.owner.Readable(from)
 	var n notices

@@ -77,7 +77,7 @@ func (d *Dest) take() (*request, time.Duration) {
 	if d.replayRate != nil {
 		replays = 1
 	}
-	if len(d.replay) > 0 && d.replays < replays && !(d.replayed && len(d.ready) > 0) {
+	if len(d.replay) > 0 && d.replays < replays && (!d.replayed || len(d.ready) == 0) {
 		req.replay = true
 		d.replay = d.gatherAll(req, d.replay, most)
 	} else {
@@ -171,7 +171,7 @@ func (d *Dest) gather(req *request, l *Lane, most int) {
 			break
 		}
 		pkg := &Package{}
-		size := 0
+		var size int
 		if req.replay {
 			s := &l.disk[i]
 			pkg.seq, pkg.Logs, pkg.Range.Start, pkg.Range.End = s.seq, int(s.logs), s.start, s.end
@@ -253,14 +253,6 @@ func (d *Dest) attempt(ctx context.Context, req *request) (out []Outcome, err er
 	}
 	known := false
 	defer func() { d.opt.Shared.release(t, known && ctx.Err() == nil, blameAll(out, err), d.opt.Now()) }()
-	if d.opt.Slots != nil {
-		select {
-		case d.opt.Slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		defer func() { <-d.opt.Slots }()
-	}
 	if req.replay {
 		if d.load(req); len(req.pkgs) == 0 {
 			return nil, nil
