@@ -167,6 +167,9 @@ func (a *Agent) takeUp() (err error) {
 	if err != nil {
 		return err
 	}
+	for _, what := range content.Damaged {
+		a.alarms.Raise(alarm.Checkpoint, alarm.Scope{}, 1, "a record of the agent's state was damaged and is put aside: "+what, nil)
+	}
 	a.ledger, a.tombs, a.hints = ledger.New(content.Counts), content.Tombs, newHints(content.Hints)
 	if err := a.build(); err != nil {
 		return err

@@ -31,8 +31,8 @@ const reconsiderEvery = time.Second
 // again, into streams until ctx ends. It is the only goroutine that
 // makes streams, so a file never gets two.
 func (a *Agent) discover(ctx context.Context, events <-chan []monitor.Event) {
-	tick := time.NewTicker(reconsiderEvery)
-	defer tick.Stop()
+	tick, clean := time.NewTicker(reconsiderEvery), time.NewTicker(forgetEvery)
+	defer func() { tick.Stop(); clean.Stop() }()
 	for {
 		select {
 		case <-ctx.Done():
@@ -60,6 +60,8 @@ func (a *Agent) discover(ctx context.Context, events <-chan []monitor.Event) {
 				}
 			}
 			a.arrangeAll()
+		case <-clean.C:
+			a.forget()
 		case <-tick.C:
 			a.reshadow()
 			a.reconsider()

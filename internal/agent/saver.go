@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 // up-to-date checkpoint only makes the next start faster, and is what counts
 // for destinations that know nothing of ranges.
 const saveInterval = time.Second
+
+// saveShare bounds what saving may cost where very many files grow: it takes one
+// part in so many of the time.
+const saveShare = 20
 
 // saver makes streams and checkpoints durable, many with one commit.
 type saver struct {
@@ -114,7 +119,9 @@ func (v *saver) run(ctx context.Context) {
 			}
 		case <-t.C:
 		}
+		began := time.Now()
 		v.save()
+		t.Reset(max(saveInterval, saveShare*time.Since(began)))
 	}
 }
 
@@ -170,6 +177,12 @@ func (v *saver) save() {
 		return
 	}
 	if err := v.store.Commit(c); err != nil {
+		if errors.Is(err, state.ErrHealed) { // what it has lost is in memory still
+			v.a.healed(v.store.Opened())
+			for _, s := range v.a.files.of(nil) {
+				v.dirty(s)
+			}
+		}
 		v.keep(u, err)
 		return
 	}
