@@ -404,6 +404,18 @@ func TestWhatIsNeverOfferedStaysInTheBufferForADay(t *testing.T) {
 		if logs, bytes := b.counted(delivery.ReasonTooOld); logs != 10 || bytes != 100 || x.size() != 0 || l.Checkpoint().End != 100 {
 			t.Errorf("%d logs (%d bytes) given up, %d records", logs, bytes, x.size())
 		}
+		closed, _ := b.lane(t, delivery.Checkpoint{}, true)
+		closed.Spill(true)
+		closed.Put(pkg(0))
+		closed.Close() // and nobody takes over what it has
+		pass(time.Hour)
+		if x.size() != 1 {
+			t.Fatalf("%d records", x.size())
+		}
+		pass(24 * time.Hour)
+		if logs, _ := b.counted(delivery.ReasonTooOld); logs != 11 || x.size() != 0 {
+			t.Errorf("%d logs given up, %d records", logs, x.size())
+		}
 	})
 }
 

@@ -78,6 +78,7 @@ func (d *Dest) lose(gone map[uint64]Item) (list []loss) {
 func (d *Dest) lost(l *Lane) {
 	var n notices
 	d.mu.Lock()
+	l = l.current()
 	from, ask := uint64(0), false
 	for i := l.inFlight; i < len(l.disk) && !ask; i++ {
 		s := &l.disk[i]
@@ -165,12 +166,27 @@ func (d *Dest) expire(now time.Time, n *notices) {
 	}
 	d.expired = now
 	logs, bytes := 0, int64(0)
+	old := func(l *Lane) bool {
+		return !l.busy && len(l.disk) > 0 && !l.headGone() && now.Unix()-l.disk[0].time >= int64(BufferLimit/time.Second)
+	}
+	give := func(l *Lane, lg int, b int64) {
+		d.drop(l, delivery.ReasonTooOld, lg, b, n)
+		logs += lg
+		bytes += b
+	}
 	for l := range d.lanes {
-		for !l.busy && len(l.disk) > 0 && !l.headGone() && now.Unix()-l.disk[0].time >= int64(BufferLimit/time.Second) {
+		for old(l) {
 			lg, b := d.abandon(l, 1, l.place(1), delivery.ReasonTooOld, n)
-			d.drop(l, delivery.ReasonTooOld, lg, b, n)
-			logs += lg
-			bytes += b
+			give(l, lg, b)
+		}
+	}
+	for id, l := range d.left {
+		for _, open := d.lanes[l]; !open && old(l); {
+			lg, b := d.forget(l, 1, n)
+			give(nil, lg, b)
+		}
+		if l.waiting() == 0 {
+			delete(d.left, id)
 		}
 	}
 	if bytes > 0 {

@@ -239,12 +239,15 @@ func (d *Dest) write(list []spilled, recs []Record) {
 	sh := d.opt.Shared
 	sh.handover.RLock()
 	items, err := d.opt.Buffer.Put(recs)
+	var n notices
 	if err == nil {
-		d.written(list, items)
-		sh.handover.RUnlock()
-		return
+		d.written(list, items, &n)
 	}
 	sh.handover.RUnlock()
+	if err == nil {
+		d.give(&n)
+		return
+	}
 	must := d.unwrite(list)
 	if errors.Is(err, ErrFull) && d.makeRoom(must) {
 		return
@@ -260,9 +263,9 @@ func (d *Dest) write(list []spilled, recs []Record) {
 }
 
 // written replaces packages in memory by what the disk buffer has of them.
-func (d *Dest) written(list []spilled, items []Item) {
-	var n notices
+func (d *Dest) written(list []spilled, items []Item, n *notices) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.spillFailed, d.spillFull, d.spillPause = false, false, time.Time{}
 	for i := 0; i < len(list); {
 		l := list[i].lane.current()
@@ -289,9 +292,7 @@ func (d *Dest) written(list []spilled, items []Item) {
 			n.space = append(n.space, l)
 		}
 	}
-	d.unpark(&n)
-	d.mu.Unlock()
-	d.give(&n)
+	d.unpark(n)
 }
 
 // current returns the lane that has the packages now.
