@@ -3,6 +3,7 @@ package agent
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"logtail/internal/agent/read"
 )
@@ -18,6 +19,7 @@ type files struct {
 	byPath  map[filePath]place
 	adopted map[adoption]struct{} // files that streams went on with: copies of theirs
 	all     map[*stream]struct{}  // also those whose file is gone or was truncated
+	waiting atomic.Int32          // reports that wait for a stream
 }
 
 type adoption struct {

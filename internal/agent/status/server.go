@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,7 @@ type Options struct {
 	// encryption or password: host:port, or :port or just a port on the loopback
 	// address. "" means nowhere.
 	MetricsListen string
+	Version       string // of this program
 	Log           *slog.Logger
 }
 
@@ -55,6 +57,8 @@ type Server struct {
 // is served. Only a MetricsListen that cannot be had is an error; without
 // its socket the agent still collects, so that is a warning in the log.
 func Listen(dir string, src Source, o Options) (*Server, error) {
+	now := time.Now()
+	src = process{src, o.Version, now}
 	s := &Server{dir: dir, src: src, log: o.Log, lists: make(chan struct{}, maxLists), health: health{src: src}}
 	if o.MetricsListen != "" {
 		address := o.MetricsListen
@@ -70,7 +74,7 @@ func Listen(dir string, src Source, o Options) (*Server, error) {
 		}
 	}
 	var err error
-	if s.local, s.address, err = listenLocal(dir, time.Now()); err != nil {
+	if s.local, s.address, err = listenLocal(dir, now); err != nil {
 		s.log.Warn("logtail status will not reach this agent", "error", err)
 		return s, nil
 	}
@@ -168,8 +172,21 @@ func (s *Server) checked(h http.Handler) http.Handler {
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	st := s.src.Status()
-	st.fill()
 	_ = json.NewEncoder(w).Encode(&st) // the reader may be gone
+}
+
+// process adds to a status what is known of this process.
+type process struct {
+	Source
+	version string
+	since   time.Time
+}
+
+func (p process) Status() Status {
+	s := p.Source.Status()
+	s.Running, s.PID, s.Version, s.Since = true, os.Getpid(), p.version, p.since.UTC().Truncate(time.Second)
+	s.fill()
+	return s
 }
 
 // fill makes lists of what would be null.

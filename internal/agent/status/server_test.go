@@ -40,7 +40,7 @@ func (f *fake) Files() []File { return append([]File(nil), f.files...) }
 func sample() *fake {
 	return &fake{
 		status: Status{
-			Running: true, PID: os.Getpid(), Version: "1.2.3", Since: time.Unix(1_700_000_000, 0).UTC(), Files: 3, OpenFiles: 2, Held: Held{1, 10},
+			Running: true, PID: os.Getpid(), Version: "1.2.3", Files: 3, OpenFiles: 2, Held: Held{1, 10},
 			ReadBytes: 1000, Logs: 20,
 			Counts:       []ledger.Entry{{Key: ledger.Key{Pipeline: "p", Path: "/a", Reason: ledger.FileDeleted}, Count: ledger.Count{Bytes: 7, Times: 1}}},
 			Destinations: []Destination{{Name: "shop/access at here", State: "ok", DeliveredLogs: 18, Concurrency: 4}},
@@ -60,6 +60,9 @@ func serve(t *testing.T, dir string, src Source, o Options) (s *Server, stop fun
 	t.Helper()
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	if o.Version == "" {
+		o.Version = "1.2.3"
 	}
 	s, err := Listen(dir, src, o)
 	if err != nil {
@@ -97,6 +100,10 @@ func TestStatusIsServedToTheOwnerOfTheDataFolder(t *testing.T) {
 	src := sample()
 	s, stop := serve(t, dir, src, Options{})
 	got, err := dial(t, dir).Status(t.Context())
+	if age := time.Since(got.Since); age < 0 || age > time.Hour {
+		t.Errorf("it runs since %v", got.Since)
+	}
+	got.Since = time.Time{}
 	if err != nil || !reflect.DeepEqual(got, src.status) {
 		t.Errorf("status %+v, want %+v: %v", got, src.status, err)
 	}
@@ -119,6 +126,7 @@ func TestStatusIsServedToTheOwnerOfTheDataFolder(t *testing.T) {
 // The field names are what scripts use.
 func TestJSONOfTheStatusIsStable(t *testing.T) {
 	src := sample()
+	src.status.Since = time.Unix(1_700_000_000, 0).UTC()
 	text, err := json.Marshal(src.status)
 	if err != nil {
 		t.Fatal(err)
@@ -240,9 +248,7 @@ func TestSocketOfADeadProcessIsReplaced(t *testing.T) {
 
 func TestSocketOfALivingProcessIsNotTouched(t *testing.T) {
 	dir := t.TempDir()
-	first := sample()
-	first.status.Version = "first"
-	serve(t, dir, first, Options{})
+	serve(t, dir, sample(), Options{Version: "first"})
 	var log strings.Builder
 	_, stop := serve(t, dir, sample(), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if !strings.Contains(log.String(), "logtail status will not reach this agent") || !strings.Contains(log.String(), errAlive.Error()) {

@@ -16,6 +16,8 @@ import (
 // Source is what tells. Both methods are safe for concurrent use and wait for
 // nothing but short locks.
 type Source interface {
+	// Status returns what the agent does. What is known of the process (Running,
+	// PID, Version, Since) is added to it.
 	Status() Status
 	// Files returns all files, in any order. The caller may change the list.
 	Files() []File
@@ -89,6 +91,7 @@ const (
 	FileHeld    = "held"    // it is gone from its path, and kept open for bytes that are not delivered
 	FileEnded   = "ended"   // it was truncated or deleted; what was read of it is being delivered
 	FileStopped = "stopped" // other agents collect it now
+	FileHangs   = "hangs"   // it is being read, and its disk does not answer; only its path is known
 	FileGone    = "gone"    // without an agent: it is not at its path
 )
 
