@@ -328,6 +328,10 @@ func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 		return s
 	}
 	a.files.remember(s, rec.Inode, rec.Path)
+	if run.former == nil {
+		run.former = map[string][]*stream{}
+	}
+	run.former[origin] = append(run.former[origin], s)
 	return s
 }
 
@@ -342,6 +346,7 @@ func (a *Agent) scanned(run *pipelineRun) {
 		run.firstStreams = nil
 	}
 	a.arrange(run)
+	run.former = nil
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()
 		lost := s.lanes == nil && !s.fresh && !s.rec.Pending && !s.done

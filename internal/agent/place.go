@@ -263,8 +263,8 @@ func (s *stream) closeFile() {
 func (s *stream) truncated() {
 	next := look{filePath: filePath{s.run, s.path}, reborn: true, id: s.identity(), origin: s.rec.Origin}
 	unread := uint64(0)
-	if most := max(s.seen, s.rec.SizeSeen); most > s.high {
-		unread = most - s.high
+	if s.seen > s.high { // SizeSeen may be of what came after
+		unread = s.seen - s.high
 	}
 	if s.adopt() {
 		s.a.log.Info("a truncated file goes on with the copy that was made of it", "path", next.path, "copy", s.path)

@@ -261,13 +261,26 @@ func (l *life) squeeze(suffix string) {
 	l.rotated[i] = name + suffix
 }
 
-// TestRandomLife lets random things happen. A failure tells its seed:
-// go test -run TestRandomLife -args -random.seed=N
+// seeds are those that once failed.
+var seeds = []uint64{
+	1795257715246628936, 1795257815465242372, 1795257930265631799, 1795258215421789340, 1795258499665312744, 1795258499945669297,
+}
+
+// TestRandomLife lets random things happen, by a new seed and by all that ever
+// failed. A failure tells its seed: go test -run TestRandomLife -args -random.seed=N
 func TestRandomLife(t *testing.T) {
 	seed := *randomSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
+	if seed != 0 {
+		liveBy(t, seed)
+		return
 	}
+	for _, s := range append(seeds, uint64(time.Now().UnixNano())) {
+		t.Run(fmt.Sprint(s), func(t *testing.T) { liveBy(t, s) })
+	}
+}
+
+// liveBy is a life by the choices of a seed.
+func liveBy(t *testing.T, seed uint64) {
 	l := &life{fixture: newFixture(t), r: rand.New(rand.NewPCG(seed, 1)), stores: map[string]*logstore{"second": newLogstore()}}
 	l.stores["ls"] = l.store
 	t.Cleanup(func() {

@@ -41,7 +41,8 @@ type pipelineRun struct {
 	// firstScan: the pipeline has never completed a scan, so files that are
 	// found existed before it. Only the discovery goroutine uses these.
 	firstScan    bool
-	since        int64 // when the pipeline's first scan was complete, unix nanoseconds; 0: not yet
+	since        int64                // when the pipeline's first scan was complete, unix nanoseconds; 0: not yet
+	former       map[string][]*stream // until the first scan is complete: streams of the last run by their paths
 	gate         *stream
 	arrivals     []arrival
 	firstStreams []*stream

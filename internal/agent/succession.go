@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"logtail/internal/agent/monitor"
@@ -192,7 +193,7 @@ func (a *Agent) isCopy(run *pipelineRun, path string, e *read.Entry) bool {
 			continue
 		}
 		if uint64(facts.Size) >= k.End {
-			if h, ok := facts.Tail(k.End); ok && h == k.Tail {
+			if h, ok := facts.Tail(k.End); ok && (k.Tail == 0 || h == k.Tail) {
 				return true
 			}
 			continue
@@ -258,19 +259,38 @@ func (a *Agent) shadowed(run *pipelineRun, path string, id read.Identity, size i
 	return true
 }
 
-// original returns the stream of the file whose copy path may be by its name.
+// original returns the stream of the file whose copy path may be by its name:
+// of several that were at the path, the one that begins as the copy does.
 func (a *Agent) original(run *pipelineRun, path string) *stream {
 	base := a.rotatedFrom(run, path)
 	if base == "" {
 		return nil
 	}
-	s := a.files.last(run, base)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.done || s.frozen || s.rec.Pending || s.rec.Compressed != "" {
+	list := append([]*stream{a.files.last(run, base)}, run.former[base]...)
+	list = slices.DeleteFunc(list, func(s *stream) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.done || s.frozen || s.rec.Pending || s.rec.Compressed != ""
+	})
+	if len(list) > 1 {
+		f, facts, _, err := read.Look(path)
+		if err != nil {
+			return nil
+		}
+		defer f.Close()
+		for _, s := range list {
+			s.mu.Lock()
+			length, head := s.rec.HeadLen, s.rec.Head
+			s.mu.Unlock()
+			if h, ok := facts.Head(length); length > 0 && ok && h == head {
+				return s
+			}
+		}
+	}
+	if len(list) == 0 {
 		return nil
 	}
-	return s
+	return list[0]
 }
 
 // compare compares the next part of the two files, and says whether they are still equal.
@@ -342,7 +362,11 @@ func (s *stream) adopt() bool {
 			return true
 		}
 	}
-	f, path, err := read.FindCopy(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, func(id read.Identity) bool { return s.a.files.owned(s.run, id.Inode) })
+	owned := func(id read.Identity) bool { return s.a.files.owned(s.run, id.Inode) }
+	f, path, err := read.FindCopy(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, owned)
+	if err != nil && s.origin() != s.path {
+		f, path, err = read.FindCopy(k, s.origin(), s.run.input.MaxCheckpointDirSearchDepth, owned)
+	}
 	if err != nil {
 		return s.adoptArchive(k)
 	}
