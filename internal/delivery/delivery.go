@@ -12,6 +12,7 @@ package delivery
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -146,6 +147,25 @@ type Range struct {
 	State     []byte // reader state at End, at most MaxState bytes
 	Flags     Flags
 	Reason    Reason
+}
+
+// CutEnds returns how many logs of the range end at or below the offset, and the
+// ends of the others, the first of them relative to the offset.
+func (r *Range) CutEnds(offset uint64) (below int, rest []byte) {
+	at := r.Start
+	for b := r.Ends; len(b) > 0; {
+		delta, n := binary.Uvarint(b)
+		if n <= 0 {
+			break // a range that was checked has no such ends
+		}
+		b = b[n:]
+		if at += delta; at > offset {
+			rest = binary.AppendUvarint(rest, at-offset)
+			return below, append(rest, b...)
+		}
+		below++
+	}
+	return below, nil
 }
 
 // Errors of a range that breaks the form, whatever the progress.

@@ -69,6 +69,26 @@ func (c *Client) PutLogGroup(ctx context.Context, project, logstore string, raw 
 	return err
 }
 
+// PutSequenced writes one log group, compressed already, to the shard that owns
+// the hash key (32 hex digits), under a sequence number from 1 up. A server
+// refuses a number that is not above the last one of the key: see
+// Error.IsRepeated. It is sent once at most, whatever happens to the connection,
+// so that such a refusal of a number that is sent for the first time means that
+// somebody else has used it.
+func (c *Client) PutSequenced(ctx context.Context, project, logstore, key string, number uint64, p *Package) error {
+	k := call{
+		method: http.MethodPost, project: project, path: logstorePath(logstore, "/shards/route"), body: p.Data, rawSize: p.RawSize,
+		query:    url.Values{"key": {key}, "seqid": {strconv.FormatUint(number, 10)}},
+		header:   map[string]string{"Content-Type": ContentTypePB},
+		maxReply: maxControlReply,
+	}
+	if p.Compress != CompressNone {
+		k.header[HeaderCompressType] = p.Compress.String()
+	}
+	_, err := c.do(ctx, k)
+	return err
+}
+
 // Resume takes over lanes and asks for their progress. The second result says
 // whether the server speaks ranges; if it does not, there is no reply and no
 // error. More than MaxResumeLanes lanes are an error: ask in several calls,

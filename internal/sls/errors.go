@@ -106,6 +106,12 @@ const (
 	CodeWriteQuotaExceed          = "WriteQuotaExceed"
 )
 
+// IsRepeated says whether a write with a sequence number was refused because
+// logs are stored under that number already. Documents spell the code in two ways.
+func (e *Error) IsRepeated() bool {
+	return e.Code == CodeInvalidSequenceID || e.Code == "SequenceIdInvalid"
+}
+
 // StatusOf returns the HTTP status that SLS sends with a code: 400 unless the
 // code is one of those that have another.
 func StatusOf(code string) int {

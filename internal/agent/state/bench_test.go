@@ -102,7 +102,7 @@ func BenchmarkPutSeq(b *testing.B) {
 		var all sync.WaitGroup
 		for _, id := range lanes {
 			all.Go(func() {
-				if err := s.PutSeq(map[delivery.LaneID]Seq{id: {Key: "0123456789abcdef0123456789abcdef", Next: 1, Pending: true}}); err != nil {
+				if err := s.PutSeq(map[delivery.LaneID]Seq{id: {Key: "0123456789abcdef0123456789abcdef", Next: 1, Pend: []SeqIntent{{SeqPlace: SeqPlace{End: 100}}}}}); err != nil {
 					b.Error(err)
 				}
 			})

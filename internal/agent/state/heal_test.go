@@ -34,7 +34,7 @@ func example(n int) (Change, map[delivery.LaneID]Seq) {
 		c.PutTombs = append(c.PutTombs, Tomb{Pipeline: "p", Dir: "/var/log", HeadLen: 10, Head: uint64(i), End: 99, Tail: 98, At: 40})
 		c.PutHints = append(c.PutHints, Hint{Path: fmt.Sprint("/h", i), Dev: 1, Inode: uint64(i), Offset: 3, From: "filebeat", At: 4})
 		c.Counts = append(c.Counts, ledger.Entry{Key: ledger.Key{Pipeline: "p", Path: fmt.Sprint("/c", i), Reason: ledger.Filtered}, Count: ledger.Count{Logs: 1, Bytes: 2, Times: 3}})
-		seq[id.Lane("f", "")] = Seq{Key: "k", Next: uint64(i), End: 5, State: []byte{2}, Pending: true, PendEnd: 6}
+		seq[id.Lane("f", "")] = Seq{Key: "k", Next: uint64(i), SeqPlace: SeqPlace{End: 5, State: []byte{2}}, Pend: []SeqIntent{{SeqPlace: SeqPlace{End: 6}}}}
 	}
 	return c, seq
 }

@@ -98,22 +98,31 @@ func (h *Hint) key() []byte {
 }
 
 // Seq is what exactly-once on real SLS keeps of a lane: the hash key that it
-// writes with, the next sequence number, what is committed, and the range that
-// was prepared and of which no answer is known yet.
+// writes with, the place up to which it is committed, and what may have arrived
+// beyond that.
 type Seq struct {
-	Key  string `json:"key"`
-	Next uint64 `json:"next"`
-	// End, Hash and State are the committed place (as in delivery.Point).
+	Key  string `json:"key"`  // 32 hex digits
+	Next uint64 `json:"next"` // the sequence number of Pend[0], or of what is sent next
+	SeqPlace
+	// Pend are ranges that were prepared and of which no answer is known yet, in
+	// order: each begins where the one before it ends, or behind a range without
+	// logs, and has the next sequence number.
+	Pend []SeqIntent `json:"pending,omitempty"`
+	Time int64       `json:"time,omitempty"` // unix seconds of the last change
+}
+
+// SeqPlace is a place in a lane, as in delivery.Point.
+type SeqPlace struct {
 	End   uint64 `json:"end"`
 	Hash  uint64 `json:"hash,omitempty"`
 	State []byte `json:"state,omitempty"`
-	// Pending: [PendStart, PendEnd), with the hash PendHash before its end, was
-	// prepared with the number Next and may have arrived.
-	Pending   bool   `json:"pending,omitempty"`
-	PendStart uint64 `json:"pstart,omitempty"`
-	PendEnd   uint64 `json:"pend,omitempty"`
-	PendHash  uint64 `json:"phash,omitempty"`
-	Time      int64  `json:"time,omitempty"` // unix seconds of the last change
+}
+
+// SeqIntent is the end of a range that was prepared. Short is set while a shorter
+// one was offered under the same number, and the answer to that is not known either.
+type SeqIntent struct {
+	SeqPlace
+	Short *SeqPlace `json:"short,omitempty"`
 }
 
 // Content is what the store holds, but for the sequence numbers (LoadSeq).
