@@ -87,6 +87,23 @@ func (r *receipts) of(id lineID, size int) (got []span, doubled int) {
 	return merged(list)
 }
 
+// gone counts the whole lines that an earlier look found and this one does not.
+func (r *receipts) gone(earlier *receipts) (n int) {
+	earlier.mu.Lock()
+	defer earlier.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, was := range earlier.whole {
+		now := r.whole[id]
+		for i, c := range was {
+			if c > 0 && (i >= len(now) || now[i] == 0) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // has returns how many bytes of a generation were found.
 func (r *receipts) has(g genID) int64 {
 	r.mu.Lock()

@@ -480,6 +480,9 @@ func (s *soak) verify() {
 			s.fail("logstore %s cannot be read: %v", store, err)
 			continue
 		}
+		if n := got.gone(s.follower.stores[store]); n > 0 {
+			s.fail("logstore %s: %d lines were there before and are gone: the service has lost them", store, n)
+		}
 		v := s.ledger.judge(store, s.filesOf(store), got)
 		v.disorder = order.wrong
 		v.examples = append(v.examples, order.examples...)
