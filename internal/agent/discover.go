@@ -198,6 +198,7 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 	}
 	if !run.input.Once && !run.firstScan {
 		run.arrived(s, was)
+		run.remember(e.Path, was, a.now())
 	}
 	s.rec.Seen, s.rec.SizeSeen = mtime/int64(time.Second), uint64(size)
 	switch {
@@ -328,10 +329,7 @@ func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 		return s
 	}
 	a.files.remember(s, rec.Inode, rec.Path)
-	if run.former == nil {
-		run.former = map[string][]*stream{}
-	}
-	run.former[origin] = append(run.former[origin], s)
+	run.remember(origin, s, a.now())
 	return s
 }
 
@@ -346,7 +344,6 @@ func (a *Agent) scanned(run *pipelineRun) {
 		run.firstStreams = nil
 	}
 	a.arrange(run)
-	run.former = nil
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()
 		lost := s.lanes == nil && !s.fresh && !s.rec.Pending && !s.done

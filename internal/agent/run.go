@@ -42,7 +42,7 @@ type pipelineRun struct {
 	// found existed before it. Only the discovery goroutine uses these.
 	firstScan    bool
 	since        int64                // when the pipeline's first scan was complete, unix nanoseconds; 0: not yet
-	former       map[string][]*stream // until the first scan is complete: streams of the last run by their paths
+	former       map[string][]formerly // streams that were at a path not long ago
 	gate         *stream
 	arrivals     []arrival
 	firstStreams []*stream

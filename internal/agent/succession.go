@@ -266,7 +266,10 @@ func (a *Agent) original(run *pipelineRun, path string) *stream {
 	if base == "" {
 		return nil
 	}
-	list := append([]*stream{a.files.last(run, base)}, run.former[base]...)
+	list := []*stream{a.files.last(run, base)}
+	for _, f := range run.former[base] {
+		list = append(list, f.s)
+	}
 	list = slices.DeleteFunc(list, func(s *stream) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -291,6 +294,44 @@ func (a *Agent) original(run *pipelineRun, path string) *stream {
 		return nil
 	}
 	return list[0]
+}
+
+// formerTime is how long it is remembered that a file was at a path, for copies
+// of it that appear; at a start, until the first scan is complete at least.
+const formerTime = time.Minute
+
+// formerly is a stream of a file that was at a path till a time.
+type formerly struct {
+	s    *stream
+	till time.Time
+}
+
+// remember notes that the file of s, which may be nil, was at path.
+func (run *pipelineRun) remember(path string, s *stream, now time.Time) {
+	if s == nil {
+		return
+	}
+	if run.former == nil {
+		run.former = map[string][]formerly{}
+	}
+	list := run.former[path]
+	run.former[path] = append(list[max(0, len(list)-maxFormer):], formerly{s, now})
+}
+
+// forgetFormer forgets what was at paths a while ago.
+func (a *Agent) forgetFormer() {
+	now := a.now()
+	for _, run := range a.runs {
+		if !run.complete.Load() {
+			continue
+		}
+		for path, list := range run.former {
+			list = slices.DeleteFunc(list, func(f formerly) bool { return now.Sub(f.till) > formerTime })
+			if run.former[path] = list; len(list) == 0 {
+				delete(run.former, path)
+			}
+		}
+	}
 }
 
 // compare compares the next part of the two files, and says whether they are still equal.
@@ -337,6 +378,7 @@ func (sh *shadow) compare() bool {
 
 // reshadow looks at all shadows again.
 func (a *Agent) reshadow() {
+	a.forgetFormer()
 	for key := range a.shadows {
 		a.found(key.run, &monitor.Event{Watch: key.run.p.Name, Kind: monitor.Changed, Path: key.path})
 	}
