@@ -61,7 +61,7 @@ faultclock:
 
 blackbox: build faultclock ## the built binary against the stock SDK, and the short form of the fault harness
 	$(GO) test -tags faultclock -run TimeOfDay ./cmd/logtail
-	cd test/sdk && $(FAULT_ENV) $(GO) test -count=1 -timeout 20m ./...
+	cd test/sdk && $(FAULT_ENV) $(GO) test -count=1 -timeout 20m -parallel 4 ./...
 
 cross:
 	@for p in $(PLATFORMS); do echo "build $$p"; \

@@ -14,8 +14,8 @@ import (
 // allKinds is the files of a run.
 var allKinds = []kind{mixed, mixed, mixed, mixed, narrow, linked, logrotate, logrotate}
 
-// seedList is the seeds that ever failed: a line each, with the faults of the run
-// and, behind #, what was wrong. A seed gives the same faults in the same order;
+// seedList is the seeds that ever failed: a line each, with the faults of the run,
+// its length in seconds and, behind #, what was wrong. A seed gives the same faults in the same order;
 // the moments differ, as the processes are real.
 //
 //go:embed testdata/seeds
@@ -45,7 +45,7 @@ func TestSoak(t *testing.T) {
 	runSoak(t, p)
 }
 
-// TestSeedsThatFailedOnce runs each of them again, two at a time.
+// TestSeedsThatFailedOnce runs each of them again, as many at a time as -parallel says.
 func TestSeedsThatFailedOnce(t *testing.T) {
 	if os.Getenv("LOGTAIL_SOAK_SEED") != "" {
 		t.Skip("one seed was asked for")
@@ -57,13 +57,17 @@ func TestSeedsThatFailedOnce(t *testing.T) {
 			continue
 		}
 		seed, err := strconv.ParseUint(fields[0], 10, 64)
-		if err != nil || len(fields) != 2 {
-			t.Fatalf("testdata/seeds: %q is not a seed and a list of faults: %v", line, err)
+		if err != nil || len(fields) != 3 {
+			t.Fatalf("testdata/seeds: %q is not a seed, a list of faults and a number of seconds: %v", line, err)
+		}
+		length, err := time.ParseDuration(fields[2] + "s")
+		if err != nil {
+			t.Fatalf("testdata/seeds: %q: %v", line, err)
 		}
 		t.Run(strings.Join(fields, " "), func(t *testing.T) {
 			t.Parallel()
 			p := shortPlan(seed, fields[1])
-			p.length = 8 * time.Second
+			p.length, p.longest = length, length/10
 			runSoak(t, p)
 		})
 	}
