@@ -53,6 +53,7 @@ when it crashes or is killed.`,
 		},
 	}
 	addCredentialsFlag(c)
+	addMetricsFlag(c)
 	c.Flags().StringVar(&data, "data", defaultData, "folder for checkpoints (in its subfolder agent)")
 	c.Flags().String("server", "", "the Log Service's URL, for flusher_sls without an Endpoint (default: the endpoint of the credentials file)")
 	c.Flags().StringVar(&conf, "conf", "", "folder of pipelines")
@@ -94,6 +95,5 @@ func runAgent(cmd *cobra.Command, data, conf string, logger *slog.Logger) error 
 	if err != nil {
 		return err
 	}
-	guard.WorkerOf(cmd.Context()).Started()
-	return agent.Run(cmd.Context())
+	return collect(cmd, agent, data, logger)
 }

@@ -1,17 +1,20 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"logtail/internal/agent"
 	"logtail/internal/agent/guard"
+	"logtail/internal/agent/status"
 	"logtail/internal/pipeline"
 	"logtail/internal/sls"
 )
@@ -38,6 +41,32 @@ func newCollector(cmd *cobra.Command, data string, pipelines []*pipeline.Pipelin
 		return nil, err
 	}
 	return agent.New(o)
+}
+
+// addMetricsFlag adds the flag of all commands that collect.
+func addMetricsFlag(c *cobra.Command) {
+	c.Flags().String("metrics-listen", "", "serve /metrics for Prometheus and /healthz at host:port or, on this machine only, :port; without encryption")
+}
+
+// collect runs the agent, and meanwhile answers logtail status and serves metrics.
+func collect(cmd *cobra.Command, a *agent.Agent, data string, logger *slog.Logger) error {
+	ctx := cmd.Context()
+	metrics, _ := cmd.Flags().GetString("metrics-listen")
+	server, err := status.Listen(data, a, status.Options{MetricsListen: metrics, Version: readVersion().Version, Log: logger})
+	if err != nil {
+		ended, end := context.WithCancel(ctx)
+		end()
+		return errors.Join(err, a.Run(ended)) // gives everything back
+	}
+	// To the end of the stop: it is then that people look.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var done sync.WaitGroup
+	done.Go(func() { server.Serve(serving) })
+	guard.WorkerOf(ctx).Started()
+	err = a.Run(ctx)
+	stop()
+	done.Wait()
+	return err
 }
 
 func usesService(pipelines []*pipeline.Pipeline) bool {

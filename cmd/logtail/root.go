@@ -39,7 +39,7 @@ func newRoot(std stdio) *cobra.Command {
 	root.SetErr(std.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().String("log-level", "", "what the program says about itself on standard error: debug, info, warn or error")
-	root.AddCommand(newUp(), newServer(), newAgent(), newRun(), newQuery(), newTail(), newCheckpoint(), newConfig(), newVersion())
+	root.AddCommand(newUp(), newServer(), newAgent(), newRun(), newQuery(), newTail(), newStatus(), newCheckpoint(), newConfig(), newVersion())
 	prepare(root)
 	return root
 }

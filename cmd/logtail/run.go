@@ -39,11 +39,12 @@ next run goes on where this one stopped.`,
 			if len(pipelines) == 0 {
 				return errors.New("every given pipeline has enable: false, so there is nothing to run")
 			}
-			agent, err := newCollector(cmd, filepath.Join(data, "run"), pipelines, true, logger)
+			dir := filepath.Join(data, "run")
+			agent, err := newCollector(cmd, dir, pipelines, true, logger)
 			if err != nil {
 				return err
 			}
-			err = agent.Run(cmd.Context())
+			err = collect(cmd, agent, dir, logger)
 			if stats {
 				// On standard error, so that flusher_stdout has standard output to itself.
 				err = errors.Join(err, json.NewEncoder(cmd.ErrOrStderr()).Encode(agent.Summary()))
@@ -52,6 +53,7 @@ next run goes on where this one stopped.`,
 		},
 	}
 	addCredentialsFlag(c)
+	addMetricsFlag(c)
 	c.Flags().StringVar(&data, "data", defaultData, "folder for checkpoints (in its subfolder run)")
 	c.Flags().BoolVar(&stats, "stats", false, "print counts as one line of JSON on standard error at the end")
 	return c

@@ -52,10 +52,11 @@ this one stopped.`,
 			if u.own = len(patterns) == 0; u.own {
 				u.patterns = ownLogs()
 			}
-			return u.run(cmd.Context())
+			return u.run(cmd)
 		},
 	}
 	addListenFlags(c)
+	addMetricsFlag(c)
 	c.Flags().StringArrayVar(&paths, "path", nil, "file or pattern to collect, in quotes, instead of the machine's own logs; may be repeated")
 	return c
 }
@@ -69,7 +70,8 @@ type up struct {
 	data, listen string
 }
 
-func (u *up) run(ctx context.Context) error {
+func (u *up) run(cmd *cobra.Command) error {
+	ctx := cmd.Context()
 	abs, err := filepath.Abs(u.data)
 	if err != nil {
 		return fmt.Errorf("the data folder %s: %w", u.data, err)
@@ -82,11 +84,12 @@ func (u *up) run(ctx context.Context) error {
 		return err
 	}
 	// The agent stops first, so that the service can still take what it drains.
-	return errors.Join(u.collect(ctx, service, abs), service.Shutdown(context.WithoutCancel(ctx)))
+	return errors.Join(u.collect(cmd, service, abs), service.Shutdown(context.WithoutCancel(ctx)))
 }
 
 // collect runs the agent against the service until ctx ends.
-func (u *up) collect(ctx context.Context, service *server.Server, data string) error {
+func (u *up) collect(cmd *cobra.Command, service *server.Server, data string) error {
+	ctx := cmd.Context()
 	if err := service.Ensure(ctx, upProject, upLogstore); err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (u *up) collect(ctx context.Context, service *server.Server, data string) e
 		return err
 	}
 	u.welcome(creds, inputs)
-	if err := collector.Run(ctx); err != nil {
+	if err := collect(cmd, collector, o.Data, u.logger); err != nil {
 		return fmt.Errorf("the agent stopped: %w", err)
 	}
 	return nil

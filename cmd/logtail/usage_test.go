@@ -65,6 +65,10 @@ func TestWrongUsage(t *testing.T) {
 		{"run|a.yaml|--log-level|x", []string{`--log-level "x"`}},
 		{"agent", []string{"--conf is missing"}},
 		{"agent|x", []string{`unexpected argument "x"`}},
+		{"status|x", []string{`unexpected argument "x"`}},
+		{"status|-o|csv", []string{"csv", "allowed: table, json"}},
+		{"status|--data|", []string{"--data is empty"}},
+		{"status|--path|[", []string{`--path "[" is no pattern`, "*.log"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			isolate(t)
@@ -111,6 +115,7 @@ func TestHelpIsShownWhenAskedFor(t *testing.T) {
 		{"run", "-h"},
 		{"query", "-h"},
 		{"tail", "-h"},
+		{"status", "-h"},
 		{"checkpoint", "list", "-h"},
 		{"checkpoint", "import", "-h"},
 		{"config", "-h"},

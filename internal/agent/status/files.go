@@ -72,14 +72,7 @@ func (q *Query) Page(list []File) (page []File, next string, err error) {
 	}
 	after, _ := q.place() // checked
 	page = slices.DeleteFunc(list, func(f File) bool {
-		if q.Pipeline != "" && f.Pipeline != q.Pipeline || q.After != "" && placeOf(&f).compare(after) <= 0 {
-			return true
-		}
-		if q.Path == "" || q.Path == f.Path {
-			return false
-		}
-		ok, err := doublestar.PathMatch(q.Path, f.Path)
-		return !ok || err != nil
+		return !q.Match(&f) || q.After != "" && placeOf(&f).compare(after) <= 0
 	})
 	slices.SortFunc(page, func(a, b File) int { return placeOf(&a).compare(placeOf(&b)) })
 	if q.Limit > 0 && len(page) > q.Limit {
@@ -87,6 +80,18 @@ func (q *Query) Page(list []File) (page []File, next string, err error) {
 		next = placeOf(&page[len(page)-1]).encode()
 	}
 	return page, next, nil
+}
+
+// Match says whether a file is one of the pipeline and path that are asked for.
+func (q *Query) Match(f *File) bool {
+	if q.Pipeline != "" && f.Pipeline != q.Pipeline {
+		return false
+	}
+	if q.Path == "" || q.Path == f.Path {
+		return true
+	}
+	ok, err := doublestar.PathMatch(q.Path, f.Path)
+	return ok && err == nil
 }
 
 func (q *Query) encode() string {
