@@ -9,6 +9,7 @@ import (
 
 	"logtail/internal/agent/monitor"
 	"logtail/internal/agent/read"
+	"logtail/internal/delivery"
 )
 
 // A path sees many files: rotation renames one away and begins the next. This
@@ -157,16 +158,17 @@ func (a *Agent) unseen(run *pipelineRun, path string, e *read.Entry) *stream {
 	if kind := archiveKind(e.Path); kind != "" {
 		return a.newArchive(run, e.Path, path, e.Identity, kind)
 	}
-	if a.isCopy(run, path, e) {
+	known, base, hash := a.isCopy(run, path, e)
+	if known {
 		return nil
 	}
 	s := a.newStream(run, e.Path, e.Identity, false)
 	if s == nil {
 		return nil
 	}
-	s.gone, s.rec.Origin = true, path
+	s.gone, s.rec.Origin, s.rec.Base, s.rec.BaseHash = true, path, base, hash
 	s.trailer = run.trailer(a, path, e.Inode)
-	a.log.Info("a rotated file is collected that was not seen before", "path", e.Path, "rotated_from", path)
+	a.log.Info("a rotated file is collected that was not seen before", "path", e.Path, "rotated_from", path, "from", base)
 	return s
 }
 
@@ -174,17 +176,19 @@ func (a *Agent) unseen(run *pipelineRun, path string, e *read.Entry) *stream {
 // is a copy of the other.
 const compareLimit = 16 << 20
 
-// isCopy says whether a rotated file holds what was read from the files at path already.
-func (a *Agent) isCopy(run *pipelineRun, path string, e *read.Entry) bool {
+// isCopy says whether a rotated file holds what was read from the files at path
+// already. If it goes on where a stream had to end, base is where.
+func (a *Agent) isCopy(run *pipelineRun, path string, e *read.Entry) (known bool, base, hash uint64) {
+	none := delivery.TailHash(nil)
 	f, facts, _, err := read.Look(e.Path)
 	if err != nil {
-		return false
+		return false, 0, none
 	}
 	defer f.Close()
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()
 		mine := s.path == path || s.rec.Origin == path
-		k, where := s.known(), s.path
+		k, where, ended := s.known(), s.path, s.frozen
 		s.mu.Unlock()
 		if !mine || k.HeadLen == 0 || facts.Size < int64(k.HeadLen) {
 			continue
@@ -194,7 +198,10 @@ func (a *Agent) isCopy(run *pipelineRun, path string, e *read.Entry) bool {
 		}
 		if uint64(facts.Size) >= k.End {
 			if h, ok := facts.Tail(k.End); ok && (k.Tail == 0 || h == k.Tail) {
-				return true
+				if ended && uint64(facts.Size) > k.End {
+					return false, k.End, h
+				}
+				return true, 0, none
 			}
 			continue
 		}
@@ -202,11 +209,11 @@ func (a *Agent) isCopy(run *pipelineRun, path string, e *read.Entry) bool {
 			equal, _, err := read.Compare(o, f, 0, min(uint64(facts.Size), compareLimit), make([]byte, 256<<10))
 			o.Close()
 			if equal && err == nil {
-				return true
+				return true, 0, none
 			}
 		}
 	}
-	return false
+	return false, 0, none
 }
 
 const (

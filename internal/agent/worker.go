@@ -549,7 +549,7 @@ func (s *stream) prove() bool {
 		s.rec.HeadLen, s.rec.Head = n, xxhash.Sum64(buf[:n])
 		// It was empty when it was found. What was written to it since may have
 		// been rotated away by copytruncate already.
-		s.a.again.add(look{filePath: filePath{s.run, s.path}, begun: true})
+		s.a.again.add(look{filePath: filePath{s.run, s.origin()}, begun: true})
 	}
 	if !s.proving {
 		s.proving = true
