@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -262,10 +261,10 @@ func TestDirectoryWithoutRights(t *testing.T) {
 			must(t, os.Chmod(base+"/shut", 0))
 			o := polling()
 			o.UseEvents = events
-			r := newRig(t, o)
+			r := newRig(t, o, unprivileged)
 			r.watch("w", Spec{Paths: []string{base + "/**/*.log"}, MaxDepth: 3})
 			r.watch("exact", Spec{Paths: []string{exact}})
-			runUnprivileged(r)
+			r.run()
 			if got := r.firstScan("w"); !slices.Equal(got, []string{open}) {
 				t.Errorf("first scan: %q", got)
 			}
@@ -293,37 +292,31 @@ func TestDirectoryWithoutRights(t *testing.T) {
 	}
 }
 
-func runUnprivileged(r *rig) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ran, took := make(chan error, 1), make(chan struct{})
-	go func() {
-		// The thread ends with this goroutine, as it is not unlocked.
+// unprivileged makes the monitor's calls with the rights of nobody.
+func unprivileged(m *Monitor) {
+	if os.Getuid() != 0 {
+		return
+	}
+	as := func(call func()) {
 		runtime.LockOSThread()
-		if os.Getuid() == 0 {
-			if err := unix.Setfsuid(65534); err != nil {
-				ran <- err
-				return
-			}
-			_ = unix.Setfsgid(65534)
-		}
-		ran <- r.m.Run(ctx)
-	}()
-	go func() {
-		defer close(took)
-		for batch := range r.m.Events() {
-			r.mu.Lock()
-			r.got = append(r.got, batch...)
-			r.mu.Unlock()
-			r.poke()
-		}
-	}()
-	r.t.Cleanup(func() {
-		cancel()
-		if err := <-ran; err != nil {
-			r.t.Error(err)
-		}
-		<-took
-	})
+		defer runtime.UnlockOSThread()
+		_ = unix.Setfsuid(65534)
+		call()
+		_ = unix.Setfsuid(0)
+	}
+	sys := m.sys
+	m.sys.stat = func(path string, follow bool) (st status, err error) {
+		as(func() { st, err = sys.stat(path, follow) })
+		return st, err
+	}
+	m.sys.list = func(path string, buf []byte, fn func(name []byte, kind entryKind, ino uint64)) (mtime int64, err error) {
+		as(func() { mtime, err = sys.list(path, buf, fn) })
+		return mtime, err
+	}
+	m.sys.watch = func(n notifier, path string, files bool) (wd int32, err error) {
+		as(func() { wd, err = sys.watch(n, path, files) })
+		return wd, err
+	}
 }
 
 // racer writes a file into each directory right before and right after the
@@ -492,14 +485,6 @@ func BenchmarkIdle(b *testing.B) {
 			b.Logf("%+v", s)
 		})
 	}
-}
-
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return int64(s.HeapAlloc)
 }
 
 func cpuTime(b *testing.B) time.Duration {

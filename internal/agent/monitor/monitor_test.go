@@ -801,6 +801,8 @@ func TestDiscoveryAgreesWithMatch(t *testing.T) {
 
 // settle does all queued work of a monitor that does not run.
 func settle(m *Monitor) {
+	m.begin()
+	defer m.finish()
 	for m.work(time.Hour) {
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -34,11 +36,13 @@ func (m *Monitor) Run(ctx context.Context) error {
 			m.notify = n
 		}
 	}
+	m.begin()
 	m.mu.Unlock()
 
 	m.loop(ctx)
 
 	m.mu.Lock()
+	m.finish()
 	n := m.notify
 	m.notify = nil
 	clear(m.wds)
@@ -52,6 +56,24 @@ func (m *Monitor) Run(ctx context.Context) error {
 	return nil
 }
 
+// begin makes what the loop needs to look at the disk.
+func (m *Monitor) begin() {
+	m.mounts = newMounts()
+	m.looker = m.newLooker()
+}
+
+// finish ends the lookers. One that hangs in a place that was set aside cannot be
+// waited for: it ends with its look, or with the process.
+func (m *Monitor) finish() {
+	for _, p := range m.places {
+		close(p.l.in)
+	}
+	m.places = nil
+	close(m.looker.in)
+	<-m.looker.ended
+	m.mounts.close()
+}
+
 // loop is the owner of all that happens.
 func (m *Monitor) loop(ctx context.Context) {
 	// Looks are spread evenly, but not over more rounds than need be: to wake
@@ -63,6 +85,7 @@ func (m *Monitor) loop(ctx context.Context) {
 		m.mu.Lock()
 		m.clock = m.o.Now().UnixNano()
 		m.absorb()
+		m.serve()
 		m.sweep(tick)
 		more := m.work(scanBudget)
 		if len(m.offer) == 0 {
@@ -163,28 +186,28 @@ func (m *Monitor) lostWatch(wd int32, kw *kernelWatch) {
 
 // watchDir asks for the events of a directory and says whether they are new.
 func (m *Monitor) watchDir(d *dir) bool {
-	if m.notify == nil || d.wd >= 0 || d.dead || m.clock < m.fullUntil {
+	if m.notify == nil || d.wd >= 0 || d.dead || d.place != nil || m.clock < m.fullUntil {
 		return false
 	}
 	if len(m.wds) >= m.o.MaxWatches {
 		m.watchesFull(fmt.Sprintf("%d directories have file events, no more are allowed", len(m.wds)), "raise it with: sysctl fs.inotify.max_user_watches=524288")
 		return false
 	}
-	wd, err := m.notify.add(d.path, d.holdsFiles)
-	if err != nil {
-		if full, remedy := limitReached(err); full {
-			m.watchesFull(fmt.Sprintf("no file events for directory %q (%v)", d.path, err), remedy)
+	a := m.ask(d, "", question{kind: askWatch, path: d.path, files: d.holdsFiles})
+	if a.err != nil {
+		if full, remedy := limitReached(a.err); full {
+			m.watchesFull(fmt.Sprintf("no file events for directory %q (%v)", d.path, a.err), remedy)
 		}
 		// Else it is gone or may not be read: the scan will tell.
 		return false
 	}
-	kw := m.wds[wd]
+	kw := m.wds[a.wd]
 	if kw == nil {
-		kw = &kernelWatch{complete: eventsComplete(d.path)}
-		m.wds[wd] = kw
+		kw = &kernelWatch{complete: a.complete}
+		m.wds[a.wd] = kw
 	}
 	kw.dirs = append(kw.dirs, d)
-	d.wd = wd
+	d.wd = a.wd
 	m.retier(d)
 	return true
 }
@@ -224,7 +247,9 @@ func (m *Monitor) sweep(tick time.Duration) {
 		return
 	}
 	m.lastSweep = now
-	look := func(r *ring[*file], period time.Duration, rate float64) {
+	m.remounted(m.mounts.changed())
+	look := func(t tier, period time.Duration, rate float64) {
+		r := &m.rings[t]
 		for range r.due(passed, period, rate) {
 			if len(r.items) > 0 {
 				m.look(r.next(), false)
@@ -238,10 +263,33 @@ func (m *Monitor) sweep(tick time.Duration) {
 			}
 		}
 	}
-	look(&m.active, m.o.FileInterval, activeFileRate)
-	look(&m.polled, m.o.FileInterval, polledFileRate)
-	look(&m.quiet, quietFileSlack*m.o.FileInterval, quietFileRate)
+	look(tierActive, m.o.FileInterval, activeFileRate)
+	look(tierTold, m.o.FileInterval, toldFileRate)
+	look(tierLinked, m.o.FileInterval, linkedFileRate)
+	look(tierPolled, m.o.FileInterval, polledFileRate)
+	look(tierQuiet, quietFileSlack*m.o.FileInterval, quietFileRate)
 	visit(&m.hotDirs, m.o.DirInterval, hotDirRate)
 	visit(&m.coldDirs, m.o.DirInterval, coldDirRate)
 	visit(&m.watchedDirs, watchedDirSlack*m.o.DirInterval, watchedDirRate)
+}
+
+// remounted looks at what is at mount points now.
+func (m *Monitor) remounted(points []string) {
+	for _, point := range points {
+		vol := filepath.VolumeName(point)
+		d := m.roots[vol+string(os.PathSeparator)]
+		parts := split(point[len(vol):])
+		for i, part := range parts {
+			if d == nil {
+				break
+			}
+			if f := d.files[part]; f != nil && i == len(parts)-1 {
+				m.look(f, false)
+			}
+			d = d.children[part]
+		}
+		if d != nil {
+			m.visit(d)
+		}
+	}
 }

@@ -85,6 +85,12 @@ func (m *Monitor) scan(d *dir) {
 	if d.dead {
 		return
 	}
+	if errors.Is(err, errAside) || d.place != nil && m.report == nil {
+		m.release(d) // its patterns are served when the place answers
+		d.retry = true
+		m.retier(d)
+		return
+	}
 	if err != nil {
 		m.scanFailed(d, err)
 	} else {
@@ -98,8 +104,12 @@ func (m *Monitor) scan(d *dir) {
 // watch; false means that it is gone.
 func (m *Monitor) identify(d *dir) bool {
 	if d.id == 0 {
-		st, err := statPath(d.path, true)
-		m.stats.Add(1)
+		st, err := m.status(d, "", d.path, true)
+		if errors.Is(err, errAside) {
+			m.release(d)
+			d.retry = true
+			return false
+		}
 		if err != nil || st.kind != kindDir {
 			// A volume that is not there; it is tried again by the sweep.
 			d.retry = true
@@ -122,6 +132,9 @@ func (m *Monitor) scanFailed(d *dir, err error) {
 }
 
 func (m *Monitor) unreadable(d *dir, err error) {
+	if errors.Is(err, errAside) {
+		return // it was said
+	}
 	m.failures.Add(1)
 	if d.complained {
 		return
@@ -136,8 +149,13 @@ func (m *Monitor) unreadable(d *dir, err error) {
 
 // list goes through all entries of d.
 func (m *Monitor) list(d *dir, all bool) error {
+	a := m.ask(d, "", question{kind: askList, path: d.path})
+	if a.err != nil {
+		return a.err
+	}
 	d.gen++
-	mtime, err := readDir(d.path, m.buf, func(name []byte, kind entryKind, ino uint64) {
+	mtime := a.list.mtime
+	a.list.each(func(name []byte, kind entryKind, ino uint64) {
 		if f := d.files[string(name)]; f != nil {
 			f.gen = d.gen
 			m.joinFile(f)
@@ -160,9 +178,6 @@ func (m *Monitor) list(d *dir, all bool) error {
 			m.discover(d, string(name), kind, ino, false)
 		}
 	})
-	if err != nil {
-		return err
-	}
 	if mtime != d.mtime {
 		d.mtime = mtime
 		if m.clock-mtime < int64(time.Hour) {
@@ -252,7 +267,7 @@ func (m *Monitor) discover(d *dir, name string, kind entryKind, ino uint64, defe
 	if kind == kindFile && m.filesFull(d, path) {
 		return
 	}
-	st, isLink, err := m.inspect(path, kind)
+	st, isLink, err := m.inspect(d, name, path, kind)
 	switch {
 	case err != nil && isLink && vanished(err):
 		if d.dangling == nil {
@@ -266,6 +281,7 @@ func (m *Monitor) discover(d *dir, name string, kind entryKind, ino uint64, defe
 		if !vanished(err) {
 			d.retry = true
 			m.unreadable(d, err)
+			m.retier(d)
 		}
 		return
 	}
@@ -274,7 +290,7 @@ func (m *Monitor) discover(d *dir, name string, kind entryKind, ino uint64, defe
 	case st.kind == kindFile && set != nil:
 		m.foundFile(d, name, path, st, ino, isLink, set)
 	case st.kind == kindDir && wantsDir:
-		if isLink && !deferred && m.defers(d, name) {
+		if isLink && !deferred && m.report == nil && m.defers(d, name) {
 			return
 		}
 		cs := m.matchDir(d, name, path, isLink, st.id)
@@ -285,16 +301,16 @@ func (m *Monitor) discover(d *dir, name string, kind entryKind, ino uint64, defe
 }
 
 // inspect looks at a path of a kind that may be unknown, through a link.
-func (m *Monitor) inspect(path string, kind entryKind) (st status, isLink bool, err error) {
+func (m *Monitor) inspect(d *dir, name, path string, kind entryKind) (st status, isLink bool, err error) {
 	if kind == kindUnknown {
-		m.stats.Add(1)
-		if st, err = statPath(path, false); err != nil || st.kind != kindLink {
+		if st, err = m.status(d, name, path, false); err != nil || st.kind != kindLink {
 			return st, false, err
 		}
 		kind = kindLink
 	}
-	m.stats.Add(1)
-	st, err = statPath(path, true)
+	m.following = kind == kindLink
+	st, err = m.status(d, name, path, true)
+	m.following = false
 	return st, kind == kindLink, err
 }
 
@@ -388,10 +404,10 @@ func (m *Monitor) unseen(d *dir, w *watch) bool {
 
 // look compares a known file with the disk.
 func (m *Monitor) look(f *file, written bool) {
-	m.stats.Add(1)
 	path := f.path()
-	st, err := statPath(path, true)
+	st, err := m.status(f.dir, f.name, path, true)
 	switch {
+	case errors.Is(err, errAside):
 	case err != nil && !vanished(err):
 		// It may be there; who reads it will say what is wrong.
 		m.failures.Add(1)
@@ -404,7 +420,7 @@ func (m *Monitor) look(f *file, written bool) {
 	case st.id != f.id:
 		// Another file took the path.
 		f.id, f.size, f.mtime, f.last = st.id, st.size, st.mtime, m.clock
-		if own, err := statPath(path, false); err == nil {
+		if own, err := m.status(f.dir, f.name, path, false); err == nil {
 			f.link = own.kind == kindLink
 		}
 		m.leave(f)
@@ -429,8 +445,7 @@ func (m *Monitor) visit(d *dir) {
 		m.enqueue(d)
 		return
 	}
-	m.stats.Add(1)
-	st, err := statPath(d.path, true)
+	st, err := m.status(d, "", d.path, true)
 	switch {
 	case err != nil && !vanished(err):
 		m.unreadable(d, err)

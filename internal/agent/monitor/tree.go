@@ -17,6 +17,8 @@ type dir struct {
 	children map[string]*dir
 	files    map[string]*file
 	dangling map[string]struct{} // symbolic links that lead nowhere yet and may match
+	held     map[string]*place   // entries that are set aside
+	place    *place              // that it belongs to; nil if it answers
 
 	id      uint64
 	sameID  *dir // next directory with the same identity, by another path
@@ -39,6 +41,7 @@ type dir struct {
 	complained bool // and it was said
 	events     bool // the notifier tells of every change
 	dead       bool
+	wanted     bool // in the queue of its place
 }
 
 func (d *dir) slot() *int32 { return &d.pos }
@@ -51,6 +54,7 @@ type cursor struct {
 	pos   uint16
 	depth uint16
 	seen  bool // the directory was scanned for it
+	first bool // the watch's first scan waits for that
 }
 
 func (c *cursor) pattern() *pattern { return &c.w.rules.paths[c.path] }
@@ -126,7 +130,7 @@ func (m *Monitor) matchDir(d *dir, name, path string, link bool, id uint64) []cu
 	var lastOut bool
 	for i := range d.cursors {
 		c := d.cursors[i]
-		c.seen = false
+		c.seen, c.first = false, false
 		switch {
 		case !c.atFiles():
 			if !matchName(c.pattern().dirs[c.pos], name) {
@@ -170,7 +174,7 @@ func (m *Monitor) addCursors(d *dir, cs []cursor) {
 		if slices.ContainsFunc(d.cursors, func(o cursor) bool { return o.w == c.w && o.path == c.path }) {
 			continue
 		}
-		if c.w.first {
+		if c.first = c.w.first && d.place == nil; c.first {
 			c.w.scans++
 		}
 		d.cursors = append(d.cursors, c)
@@ -182,7 +186,7 @@ func (m *Monitor) addCursors(d *dir, cs []cursor) {
 	d.refresh()
 	if m.notify != nil && d.wd >= 0 && d.holdsFiles && !held {
 		// Writes to files are wanted from now on.
-		if _, err := m.notify.add(d.path, true); err != nil {
+		if a := m.ask(d, "", question{kind: askWatch, path: d.path, files: true}); a.err != nil {
 			m.unwatchDir(d)
 		}
 	}
@@ -204,12 +208,20 @@ func (m *Monitor) scanned(w *watch) {
 // sawAll notes that all cursors of d were served.
 func (m *Monitor) sawAll(d *dir) {
 	for i := range d.cursors {
-		if c := &d.cursors[i]; !c.seen {
-			c.seen = true
+		d.cursors[i].seen = true
+	}
+	d.fresh = false
+	m.release(d)
+}
+
+// release lets first scans go on that wait for d.
+func (m *Monitor) release(d *dir) {
+	for i := range d.cursors {
+		if c := &d.cursors[i]; c.first {
+			c.first = false
 			m.scanned(c.w)
 		}
 	}
-	d.fresh = false
 }
 
 // newDir puts a directory into the tree. The notifier is asked before the
@@ -223,6 +235,10 @@ func (m *Monitor) newDir(parent *dir, name, path string, id uint64) *dir {
 			parent.children = make(map[string]*dir)
 		}
 		parent.children[d.name] = d
+		if d.place = parent.aside(d.name); d.place != nil && parent.place == nil {
+			d.place.dir = d
+			delete(parent.held, d.name)
+		}
 	}
 	m.dirCount++
 	m.coldDirs.add(d)
@@ -267,6 +283,7 @@ func (m *Monitor) removeDir(d *dir, tell bool) {
 		m.removeDir(c, tell)
 	}
 	d.dead = true
+	m.placeEnds(d)
 	delete(m.skipped, d)
 	m.sawAll(d)
 	m.unwatchDir(d)
@@ -304,12 +321,14 @@ func (m *Monitor) dirRing(t dirTier) *ring[*dir] {
 	return &m.coldDirs
 }
 
-// retier moves a directory and its idle files to the rings that fit.
+// retier moves a directory and its files to the rings that fit.
 func (m *Monitor) retier(d *dir) {
 	events := d.wd >= 0 && m.wds[d.wd].complete && len(d.dangling) == 0
 	t := dirCold
 	switch {
-	case events:
+	case events && !d.link && !d.retry:
+		// (Where a link leads to can change without an event here, and so can
+		// rights and limits.)
 		t = dirWatched
 	case d.busy > 0 || len(d.dangling) > 0 || m.clock-d.mtime < int64(activeFor):
 		t = dirHot
@@ -322,16 +341,13 @@ func (m *Monitor) retier(d *dir) {
 	if events == d.events {
 		return
 	}
-	for _, f := range d.files {
-		if f.tier != tierActive {
-			m.leave(f)
-		}
-	}
 	d.events = events
 	for _, f := range d.files {
-		if f.tier == tierNone {
-			m.enter(f, f.idleTier())
+		t := f.idleTier()
+		if f.tier.recent() {
+			t = f.recentTier()
 		}
+		m.move(f, t)
 	}
 }
 
@@ -361,32 +377,40 @@ type tier uint8
 
 const (
 	tierNone   tier = iota
-	tierActive      // changed lately: looked at every FileInterval
+	tierActive      // changed lately, and nothing tells of it: looked at every FileInterval
+	tierTold        // changed lately, and events tell of it: looked at as often, but for a bound
+	tierLinked      // idle, and reached through a link, which may be pointed elsewhere
 	tierPolled      // idle, and nothing tells of its changes
 	tierQuiet       // idle, and events tell of its changes: a slow backstop
 )
 
+// tiers is how many rings of files there are.
+const tiers = int(tierQuiet) + 1
+
+// recent says whether the files of a ring changed in the last 180 s.
+func (t tier) recent() bool { return t == tierActive || t == tierTold }
+
 func (f *file) idleTier() tier {
-	if f.link || !f.dir.events {
-		return tierPolled
+	switch {
+	case f.link:
+		return tierLinked
+	case f.dir.events:
+		return tierQuiet
 	}
-	return tierQuiet
+	return tierPolled
 }
 
-func (m *Monitor) fileRing(t tier) *ring[*file] {
-	switch t {
-	case tierActive:
-		return &m.active
-	case tierPolled:
-		return &m.polled
+func (f *file) recentTier() tier {
+	if f.link || !f.dir.events {
+		return tierActive
 	}
-	return &m.quiet
+	return tierTold
 }
 
 func (m *Monitor) enter(f *file, t tier) {
 	f.tier = t
-	m.fileRing(t).add(f)
-	if t == tierActive {
+	m.rings[t].add(f)
+	if t.recent() {
 		if f.dir.busy++; f.dir.tier == dirCold {
 			m.retier(f.dir)
 		}
@@ -397,22 +421,26 @@ func (m *Monitor) leave(f *file) {
 	if f.tier == tierNone {
 		return
 	}
-	m.fileRing(f.tier).remove(f)
-	if f.tier == tierActive {
+	m.rings[f.tier].remove(f)
+	if f.tier.recent() {
 		f.dir.busy-- // the directory cools down at its next visit
 	}
 	f.tier = tierNone
 }
 
-// place puts a file into the ring that its age asks for.
-func (m *Monitor) place(f *file) {
-	t := tierActive
-	if m.clock-f.last > int64(activeFor) {
-		t = f.idleTier()
-	}
+func (m *Monitor) move(f *file, t tier) {
 	if t != f.tier {
 		m.leave(f)
 		m.enter(f, t)
+	}
+}
+
+// place puts a file into the ring that its age asks for.
+func (m *Monitor) place(f *file) {
+	if m.clock-f.last > int64(activeFor) {
+		m.move(f, f.idleTier())
+	} else {
+		m.move(f, f.recentTier())
 	}
 }
 
