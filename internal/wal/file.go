@@ -105,6 +105,10 @@ func copyFile(f *Faults, from, to string) error {
 		return err
 	}
 	defer in.Close()
+	return f.copyFrom(in, to)
+}
+
+func (f *Faults) copyFrom(in io.Reader, to string) error {
 	if err := f.step(OpCreate, to); err != nil {
 		return err
 	}

@@ -25,12 +25,17 @@ func (h *handle) close() {
 
 // open opens the log and returns its bounds; see Options for known and durable.
 func (l *Log) open(known, durable uint64) (h *handle, first, next uint64, err error) {
-	h = &handle{files: newFiles(l.opts.Faults), list: &segmentList{log: l.opts.Logger, faults: l.opts.Faults, dir: l.dir, durable: durable}}
+	list := &segmentList{log: l.opts.Logger, faults: l.opts.Faults, dir: l.dir, durable: durable}
+	h = &handle{files: newFiles(l.opts.Faults, list), list: list}
+	list.salvaging = l.opts.Salvage
 	if known > 0 {
 		h.list.known, h.list.acked = true, known-1
 	}
 	h.w, err = raftwal.Open(l.dir, raftwal.WithMetaStore(h.list), raftwal.WithSegmentFiler(segment.NewFiler(l.dir, h.files)),
 		raftwal.WithSegmentSize(l.opts.SegmentSize), raftwal.WithLogger(raftLogger(l.opts.Logger)))
+	if errors.Is(err, raftwal.ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	if err != nil {
 		h.files.close()
 		return nil, 0, 0, err
@@ -43,7 +48,8 @@ func (l *Log) open(known, durable uint64) (h *handle, first, next uint64, err er
 	}
 	next = last + 1
 	if last == 0 { // no records: raft-wal does not say where it will go on
-		first, next = h.list.base, h.list.base
+		first = h.list.base()
+		next = first
 	}
 	if known > 0 && next != known {
 		h.close()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -101,4 +102,12 @@ func (r *rig) segments() []string {
 	files, err := filepath.Glob(filepath.Join(r.dir, "*.wal"))
 	r.ok(err)
 	return files
+}
+
+// change rewrites a file.
+func (r *rig) change(path string, f func([]byte) []byte) {
+	r.Helper()
+	b, err := os.ReadFile(path)
+	r.ok(err)
+	r.ok(os.WriteFile(path, f(b), 0o600))
 }

@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -71,7 +70,7 @@ func (l *segmentList) repairTail(info *types.SegmentInfo) (commit, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) { // listed, and not made yet
 		if l.known && l.acked >= info.BaseIndex {
-			return commit{}, fmt.Errorf("segment %s is gone with records %d to %d", path, info.BaseIndex, l.acked)
+			return commit{}, fmt.Errorf("segment %s is gone with records %d to %d: %w", path, info.BaseIndex, l.acked, err)
 		}
 		return commit{}, nil
 	}
@@ -84,11 +83,23 @@ func (l *segmentList) repairTail(info *types.SegmentInfo) (commit, error) {
 		return commit{}, err
 	}
 	found, err := l.lastCommit(f, stat.Size(), info)
+	if l.salvaging && !l.known && (errors.Is(err, ErrDamaged) || err == nil && found.at > 0) {
+		// A segment that raft-wal will not read is cut off as a whole.
+		if whole, err2 := hasHeader(f, info); err != nil || err2 != nil || !whole {
+			found, err = commit{}, err2
+		}
+	}
 	if err != nil {
 		return commit{}, fmt.Errorf("segment %s: %w", path, err)
 	}
 	if found.end() == stat.Size() {
 		return found, nil
+	}
+	if l.salvaging && !l.known {
+		lost := Loss{First: info.BaseIndex + found.entries, Cause: fmt.Sprintf("the end of segment %s is not whole", path)}
+		if err := l.keepCut(f, found.end(), lost); err != nil {
+			return commit{}, err
+		}
 	}
 	if last := info.BaseIndex + found.entries - 1; !l.known && last < l.durable {
 		l.log.Error("a log lost records that were durable: the disk returned something else than was written; a copy of the segment is kept",
@@ -114,7 +125,7 @@ func (l *segmentList) lastCommit(r io.ReaderAt, size int64, info *types.SegmentI
 	} else if l.known {
 		return commit{}, nil
 	}
-	commits, total, err := scanCommits(r, size, want)
+	commits, total, err := scanCommits(r, size, info.BaseIndex, want)
 	if err != nil {
 		return commit{}, err
 	}
@@ -137,18 +148,25 @@ func (l *segmentList) lastCommit(r io.ReaderAt, size int64, info *types.SegmentI
 }
 
 // scanCommits walks over the frames and returns the last commits, and how many
-// there were; with want > 0 only up to the one with so many entries.
-func scanCommits(r io.ReaderAt, size int64, want uint64) (commits []commit, total int, err error) {
-	w := window{r: r}
+// there were; with want > 0 only up to the one with so many entries. It ends
+// where an entry has not the number that is its turn: a length before it is damaged.
+func scanCommits(r io.ReaderAt, size int64, base, want uint64) (commits []commit, total int, err error) {
+	w := window{r: r, buf: make([]byte, 4<<10)}
 	c := commit{}
 	for at := int64(fileHeader); at+frameHeader <= size; {
-		head, err := w.at(at, frameHeader)
+		head, err := w.upTo(at, frameHeader+binary.MaxVarintLen64)
+		if err == nil && len(head) < frameHeader {
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil {
 			return nil, 0, err
 		}
 		value := binary.LittleEndian.Uint32(head[4:])
 		switch head[0] {
 		case segment.FrameEntry:
+			if seq, n := binary.Uvarint(head[frameHeader:]); n <= 0 || seq != base+c.entries {
+				return commits, total, nil
+			}
 			c.entries++
 		case segment.FrameIndex:
 			c.index = uint64(at) + frameHeader
@@ -175,20 +193,21 @@ func scanCommits(r io.ReaderAt, size int64, want uint64) (commits []commit, tota
 // window reads small pieces in rising order with few calls.
 type window struct {
 	r   io.ReaderAt
-	buf [4096]byte
+	buf []byte
 	off int64
 	n   int
 }
 
-// at returns the n bytes at off.
-func (w *window) at(off int64, n int) ([]byte, error) {
+// upTo returns the n bytes at off, of which there may be less at the end.
+func (w *window) upTo(off int64, n int) ([]byte, error) {
 	if off < w.off || off+int64(n) > w.off+int64(w.n) {
-		m, err := w.r.ReadAt(w.buf[:], off)
-		if w.off, w.n = off, m; m < n {
-			return nil, cmp.Or(err, io.ErrUnexpectedEOF)
+		m, err := w.r.ReadAt(w.buf, off)
+		if w.off, w.n = off, m; err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
 		}
 	}
-	return w.buf[off-w.off:][:n], nil
+	from := int(off - w.off)
+	return w.buf[from:min(from+n, w.n)], nil
 }
 
 // valid compares the checksum of the batch.

@@ -37,12 +37,11 @@ type segmentList struct {
 	acked   uint64 // the last record that was reported as stored
 	durable uint64 // a record up to which the log is known to have been durable
 
-	// base is the first sequence of the last segment: the next one of the log
-	// if that segment is empty.
-	base uint64
+	salvage
 
 	mu     sync.Mutex
 	frozen bool // a newer handle has the log
+	state  types.PersistentState
 }
 
 // errFrozen keeps a rotation in the background of a log that was given up from
@@ -65,15 +64,32 @@ type segmentsFile struct {
 // Load implements types.MetaStore.
 func (l *segmentList) Load(dir string) (types.PersistentState, error) {
 	l.dir = dir
+	state, err := l.load()
+	if err == nil {
+		l.mu.Lock()
+		l.state = state
+		l.mu.Unlock()
+	}
+	return state, err
+}
+
+func (l *segmentList) load() (types.PersistentState, error) {
+	if l.salvaging && !l.known {
+		if err := l.takePending(); err != nil {
+			return types.PersistentState{}, err
+		}
+	}
 	state, err := l.read()
+	if l.salvaging && !l.known && (errors.Is(err, ErrDamaged) || errors.Is(err, errNoList)) {
+		state, err = types.PersistentState{}, l.putAllAside(err)
+	}
+	if l.salvaging && err == nil {
+		state, err = l.checkSegments(state)
+	}
 	if err != nil || len(state.Segments) == 0 {
 		return state, err
 	}
 	tail := &state.Segments[len(state.Segments)-1]
-	l.base = tail.BaseIndex
-	if !tail.SealTime.IsZero() {
-		return state, fmt.Errorf("%s lists no segment that is open for writing", filepath.Join(dir, segmentsName))
-	}
 	end, err := l.repairTail(tail)
 	if err != nil || end.index == 0 {
 		return state, err
@@ -83,11 +99,7 @@ func (l *segmentList) Load(dir string) (types.PersistentState, error) {
 	tail.SealTime = time.Now()
 	tail.MaxIndex = tail.BaseIndex + end.entries - 1
 	tail.IndexStart = end.index
-	state.Segments = append(state.Segments, types.SegmentInfo{
-		ID: state.NextSegmentID, BaseIndex: tail.MaxIndex + 1, MinIndex: tail.MaxIndex + 1,
-		Codec: tail.Codec, CreateTime: tail.SealTime, SizeLimit: tail.SizeLimit,
-	})
-	state.NextSegmentID++
+	state.Segments = append(state.Segments, nextSegment(&state, tail.MaxIndex+1, tail.SizeLimit))
 	return state, l.CommitState(state)
 }
 
@@ -110,8 +122,14 @@ func (l *segmentList) read() (state types.PersistentState, err error) {
 	if crc32.Checksum(file.State, castagnoli) != file.Checksum || json.Unmarshal(file.State, &state) != nil {
 		return state, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, ErrDamaged)
 	}
+	if n := len(state.Segments); n > 0 && !state.Segments[n-1].SealTime.IsZero() {
+		return state, fmt.Errorf("%s lists no segment that is open for writing: %w", path, ErrDamaged)
+	}
 	return state, nil
 }
+
+// errNoList says that there are segments and no list of them.
+var errNoList = errors.New("is missing")
 
 // checkEmpty guards the records of a log whose list was lost: raft-wal
 // deletes the segments that are not listed.
@@ -121,9 +139,9 @@ func (l *segmentList) checkEmpty() error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".wal") {
-			return fmt.Errorf("%s is missing beside segment %s: restore it from a copy, or move the folder away to start an empty log",
-				filepath.Join(l.dir, segmentsName), e.Name())
+		if strings.HasSuffix(e.Name(), segmentSuffix) {
+			return fmt.Errorf("%s %w beside segment %s: restore it from a copy, or move the folder away to start an empty log",
+				filepath.Join(l.dir, segmentsName), errNoList, e.Name())
 		}
 	}
 	return nil
@@ -148,10 +166,24 @@ func (l *segmentList) CommitState(state types.PersistentState) error {
 		_, err := w.Write(out)
 		return err
 	})
-	if err == nil && len(state.Segments) > 0 {
-		l.base = state.Segments[len(state.Segments)-1].BaseIndex
+	if err == nil {
+		l.state = state
 	}
 	return err
+}
+
+// current returns the list as it was last loaded or stored.
+func (l *segmentList) current() types.PersistentState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+// base is the number that the first record of the last segment has or will get:
+// the next one of the log if that segment is empty.
+func (l *segmentList) base() uint64 {
+	state := l.current()
+	return state.Segments[len(state.Segments)-1].BaseIndex
 }
 
 // errNoStable answers the part of types.MetaStore that is for raft's votes.

@@ -24,14 +24,15 @@ const sealedHandles = 4
 //   - it works on Windows, where a folder cannot be synced.
 type files struct {
 	faults *Faults
+	list   *segmentList
 
 	mu      sync.Mutex
 	writers map[*segmentFile]struct{}
 	sealed  []*sealedFile // the ones with an open handle, the latest used last
 }
 
-func newFiles(f *Faults) *files {
-	return &files{faults: f, writers: map[*segmentFile]struct{}{}}
+func newFiles(f *Faults, list *segmentList) *files {
+	return &files{faults: f, list: list, writers: map[*segmentFile]struct{}{}}
 }
 
 // ListDir implements types.VFS.
@@ -51,6 +52,12 @@ func (fs *files) ListDir(dir string) ([]string, error) {
 
 // Create implements types.VFS. The size is only a hint there, and not used.
 func (fs *files) Create(dir, name string, _ uint64) (types.WritableFile, error) {
+	// A log that was opened anew makes the file itself.
+	fs.list.mu.Lock()
+	defer fs.list.mu.Unlock()
+	if fs.list.frozen {
+		return nil, errFrozen
+	}
 	if err := fs.faults.step(OpCreate, filepath.Join(dir, name)); err != nil {
 		return nil, err
 	}
@@ -107,6 +114,17 @@ func (fs *files) close() {
 		s.f.Close()
 	}
 	clear(fs.writers)
+	fs.forgetLocked()
+}
+
+// forget closes the sealed segments, which open themselves when they are read.
+func (fs *files) forget() {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.forgetLocked()
+}
+
+func (fs *files) forgetLocked() {
 	for len(fs.sealed) > 0 {
 		fs.dropLocked(len(fs.sealed) - 1)
 	}

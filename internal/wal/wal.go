@@ -48,6 +48,10 @@ type Options struct {
 	// once; 0 if nothing is known. If the log has less, that is logged, and a
 	// copy of the damaged segment is kept.
 	Durable uint64
+	// Salvage lets Open go on without what is damaged or gone; see Log.Lost.
+	// Numbers may begin at 1 again if the list of the segments is damaged. It
+	// does not go together with Next.
+	Salvage bool
 	// Now is the clock of the pause after failed writes; time.Now if nil.
 	Now func() time.Time
 	// Logger is slog.Default if nil. It should name the log.
@@ -68,14 +72,17 @@ type Log struct {
 	dir  string
 	opts Options
 
+	lost []Loss // by the time of Open
+
 	first, next atomic.Uint64
 
 	// write is held by whoever changes the log.
 	write    sync.Mutex
-	broken   error // not nil if the log has to be opened anew before the next write
-	failed   error // of the last write
-	failures int   // writes that failed in a row
-	retryAt  int64 // after two failures, when to write again, unix nanoseconds
+	broken   error    // not nil if the log has to be opened anew before the next write
+	failed   error    // of the last write
+	failures int      // writes that failed in a row
+	retryAt  int64    // after two failures, when to write again, unix nanoseconds
+	garbage  []string // files that Remove took off the list and that may still be there
 
 	// handle is replaced under write and handleMu; readers hold handleMu.
 	handleMu sync.RWMutex
@@ -104,6 +111,7 @@ func Open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.lost = h.list.lost
 	l.install(h, first, next)
 	return l, nil
 }
@@ -149,6 +157,7 @@ func (l *Log) store(records []Record) (first uint64, err error) {
 	if err := l.heal(); err != nil {
 		return 0, err
 	}
+	_ = l.tidy() // Remove has told it
 	first = l.next.Load()
 	entries := make([]raft.Log, len(records))
 	logs := make([]*raft.Log, len(records))
