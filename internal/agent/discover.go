@@ -305,6 +305,7 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there
 	if !there {
 		path = ""
 	}
+	s.birth.Store(id.Birth)
 	if !a.files.putNew(s, id, path) {
 		return nil
 	}
@@ -315,7 +316,8 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there
 // restore makes the stream of a stored record. Its lanes are made when the
 // file is found.
 func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
-	s := &stream{a: a, run: run, proved: rec.HeadLen > 0, path: rec.Path, limit: unlimited, boundary: unlimited, rec: *rec}
+	s := &stream{a: a, run: run, restored: true, proved: rec.HeadLen > 0, path: rec.Path, limit: unlimited, boundary: unlimited, rec: *rec}
+	s.birth.Store(rec.Birth)
 	origin := rec.Path
 	if rec.Origin != "" {
 		origin = rec.Origin

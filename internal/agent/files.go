@@ -81,7 +81,7 @@ func (x *files) adopt(s *stream, id read.Identity, path string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	k := inode{s.run, id.Inode}
-	if len(x.byInode[k]) > 0 {
+	if x.ownedLocked(k, id) {
 		return false
 	}
 	x.byInode[k] = append(x.byInode[k], s)
@@ -90,11 +90,19 @@ func (x *files) adopt(s *stream, id read.Identity, path string) bool {
 	return true
 }
 
-// owned says whether a stream has a file of the inode number.
-func (x *files) owned(run *pipelineRun, number uint64) bool {
+// owned says whether a stream has the file with this identity.
+func (x *files) owned(run *pipelineRun, id read.Identity) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return len(x.byInode[inode{run, number}]) > 0
+	return x.ownedLocked(inode{run, id.Inode}, id)
+}
+
+// ownedLocked does not take streams for owners whose inode was used again.
+func (x *files) ownedLocked(k inode, id read.Identity) bool {
+	return slices.ContainsFunc(x.byInode[k], func(s *stream) bool {
+		b := s.birth.Load()
+		return b == id.Birth || b == 0 || id.Birth == 0
+	})
 }
 
 // remember notes where a stream of the last run was.

@@ -266,9 +266,15 @@ func (s *stream) truncated() {
 	if s.seen > s.high { // SizeSeen may be of what came after
 		unread = s.seen - s.high
 	}
-	if s.adopt() {
+	switch {
+	case s.adopt():
 		s.a.log.Info("a truncated file goes on with the copy that was made of it", "path", next.path, "copy", s.path)
-	} else {
+	case s.restored && !s.attached():
+		// How much of it the destinations have is not known yet, so neither is
+		// what is lost.
+		s.closeFile()
+		return
+	default:
 		s.freeze(delivery.ReasonTruncated)
 		s.closeFile()
 		s.a.files.drop(s, s.rec.Inode, s.path)

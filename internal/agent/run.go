@@ -41,7 +41,7 @@ type pipelineRun struct {
 	// firstScan: the pipeline has never completed a scan, so files that are
 	// found existed before it. Only the discovery goroutine uses these.
 	firstScan    bool
-	since        int64                // when the pipeline's first scan was complete, unix nanoseconds; 0: not yet
+	since        int64                 // when the pipeline's first scan was complete, unix nanoseconds; 0: not yet
 	former       map[string][]formerly // streams that were at a path not long ago
 	gate         *stream
 	arrivals     []arrival

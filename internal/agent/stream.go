@@ -32,9 +32,11 @@ type stream struct {
 	rec   state.Stream
 	fresh bool // rec is not stored yet, so nothing may be sent
 
-	proved    bool // the head of the file is stored
-	proving   bool // it is being stored
-	headSaved bool // it is in the record that was taken to be stored
+	birth     atomic.Int64 // of the file, as in rec; read without mu
+	restored  bool         // from the last run
+	proved    bool         // the head of the file is stored
+	proving   bool         // it is being stored
+	headSaved bool         // it is in the record that was taken to be stored
 
 	lanes []*send.Lane     // by flusher; nil until the stream is attached
 	given []delivery.Point // by flusher: how far the lane has been given packages

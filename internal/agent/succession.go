@@ -411,7 +411,7 @@ func (s *stream) adopt() bool {
 			return true
 		}
 	}
-	owned := func(id read.Identity) bool { return s.a.files.owned(s.run, id.Inode) }
+	owned := func(id read.Identity) bool { return s.a.files.owned(s.run, id) }
 	f, path, err := read.FindCopy(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, owned)
 	if err != nil && s.origin() != s.path {
 		f, path, err = read.FindCopy(k, s.origin(), s.run.input.MaxCheckpointDirSearchDepth, owned)
@@ -464,6 +464,7 @@ func (s *stream) takeOver(path string, id read.Identity) bool {
 	s.closeFile()
 	s.move(path)
 	s.rec.Dev, s.rec.Inode, s.rec.Birth = id.Dev, id.Inode, id.Birth
+	s.birth.Store(id.Birth)
 	s.gone, s.sought = true, true
 	s.seen, s.grew = 0, s.a.now()
 	s.a.saver.dirty(s)
