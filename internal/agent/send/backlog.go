@@ -3,6 +3,7 @@ package send
 import (
 	"time"
 
+	"logtail/internal/agent/buffer"
 	"logtail/internal/delivery"
 )
 
@@ -34,7 +35,7 @@ func since(first *int64, now time.Time) time.Duration {
 	return time.Duration(now.UnixNano() - *first)
 }
 
-func storedOf(it Item) stored {
+func storedOf(it buffer.Item) stored {
 	return stored{seq: it.Seq, start: it.Start, end: it.End, time: it.Time, logs: uint32(it.Logs), size: uint32(it.Size)}
 }
 

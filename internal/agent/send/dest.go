@@ -60,7 +60,8 @@ type Options struct {
 	// logstore in it, the documented limits of time of SLS hold too, as long as
 	// the destination knows no ranges.
 	Target Target
-	// Buffer is the disk buffer of the agent; nil: there is none, and Spill does nothing.
+	// Buffer is the disk buffer of the agent, the same for all destinations of Shared;
+	// nil: there is none, and Spill does nothing. It is closed after Run has ended.
 	Buffer Store
 	// BufferRate limits what is sent again from the disk buffer, in bytes as they
 	// are sent. Nil: no limit, but ReplayRate towards an SLS that knows no ranges.
@@ -126,6 +127,7 @@ type Dest struct {
 	replayed bool // the last request was one
 	known    bool // the first resume was answered
 	ranges   bool
+	limits   bool // the documented ones of SLS hold
 	session  uint64
 	incarn   string
 	pause    time.Time

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"logtail/internal/agent/buffer"
 	"logtail/internal/delivery"
 )
 
@@ -12,23 +13,23 @@ import (
 type disk struct {
 	mu      sync.Mutex
 	next    uint64
-	recs    map[uint64]Record
-	old     map[delivery.LaneID][]Item // of the last run, not taken yet
-	room    int                        // records; 0: no bound
-	file    int                        // records of a file, which is what DropOldest gives up
+	recs    map[uint64]buffer.Record
+	old     map[delivery.LaneID][]buffer.Item // of the last run, not taken yet
+	room    int                               // records; 0: no bound
+	file    int                               // records of a file, which is what DropOldest gives up
 	puts    int
 	took    time.Duration // of a Put
 	failPut func() error
 	failGet func(seq uint64) error
 }
 
-func newDisk() *disk { return &disk{recs: map[uint64]Record{}, file: 4} }
+func newDisk() *disk { return &disk{recs: map[uint64]buffer.Record{}, file: 4} }
 
 // reopen returns the disk buffer after a restart.
 func (x *disk) reopen() *disk {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	y := &disk{next: x.next, recs: x.recs, room: x.room, file: x.file, old: map[delivery.LaneID][]Item{}}
+	y := &disk{next: x.next, recs: x.recs, room: x.room, file: x.file, old: map[delivery.LaneID][]buffer.Item{}}
 	x.recs = nil
 	for _, seq := range y.order() {
 		r := y.recs[seq]
@@ -46,15 +47,15 @@ func (x *disk) order() []uint64 {
 	return list
 }
 
-func (x *disk) item(seq uint64) Item {
+func (x *disk) item(seq uint64) buffer.Item {
 	r := x.recs[seq]
-	return Item{Seq: seq, Lane: r.Range.Lane, Start: r.Range.Start, End: r.Range.End, Logs: r.Logs, Size: len(r.Data), Time: r.Time}
+	return buffer.Item{Seq: seq, Lane: r.Range.Lane, Start: r.Range.Start, End: r.Range.End, Logs: r.Logs, Size: len(r.Data), Time: r.Time}
 }
 
-func (x *disk) Take(l delivery.LaneID) []Item {
+func (x *disk) Take(l delivery.LaneID) []buffer.Item {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var list []Item
+	var list []buffer.Item
 	for _, it := range x.old[l] {
 		if _, ok := x.recs[it.Seq]; ok {
 			list = append(list, it)
@@ -73,7 +74,7 @@ func (x *disk) Waiting() (list []delivery.LaneID) {
 	return list
 }
 
-func (x *disk) Put(recs []Record) ([]Item, error) {
+func (x *disk) Put(recs []buffer.Record) ([]buffer.Item, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.took > 0 {
@@ -87,10 +88,10 @@ func (x *disk) Put(recs []Record) ([]Item, error) {
 		}
 	}
 	if x.room > 0 && len(x.recs)+len(recs) > x.room {
-		return nil, ErrFull
+		return nil, buffer.ErrFull
 	}
 	x.puts++
-	var list []Item
+	var list []buffer.Item
 	for _, r := range recs {
 		r.Data = slices.Clone(r.Data)
 		x.next++
@@ -98,23 +99,23 @@ func (x *disk) Put(recs []Record) ([]Item, error) {
 			x.recs[x.next] = r
 			list = append(list, x.item(x.next))
 		} else {
-			list = append(list, Item{Seq: x.next})
+			list = append(list, buffer.Item{Seq: x.next})
 		}
 	}
 	return list, nil
 }
 
-func (x *disk) Load(seq uint64) (Record, error) {
+func (x *disk) Load(seq uint64) (buffer.Record, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.failGet != nil {
 		if err := x.failGet(seq); err != nil {
-			return Record{}, err
+			return buffer.Record{}, err
 		}
 	}
 	r, ok := x.recs[seq]
 	if !ok {
-		return Record{}, ErrGone
+		return buffer.Record{}, buffer.ErrGone
 	}
 	return r, nil
 }
@@ -127,7 +128,7 @@ func (x *disk) Done(seqs ...uint64) {
 	}
 }
 
-func (x *disk) DropOldest() (list []Item) {
+func (x *disk) DropOldest() (list []buffer.Item) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	order := x.order()

@@ -1,6 +1,7 @@
 package send
 
 import (
+	"logtail/internal/agent/buffer"
 	"logtail/internal/delivery"
 )
 
@@ -198,8 +199,8 @@ func (d *Dest) findTail(l *Lane) {
 		}
 		last := l.disk[len(l.disk)-1]
 		d.mu.Unlock()
-		err := ErrGone
-		var rec Record
+		err := buffer.ErrGone
+		var rec buffer.Record
 		if last.gone == delivery.ReasonNone {
 			rec, err = d.opt.Buffer.Load(last.seq)
 		}

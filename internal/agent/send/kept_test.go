@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"logtail/internal/agent/buffer"
 	"logtail/internal/delivery"
 )
 
@@ -471,7 +472,7 @@ func TestOverlappingRecordsOfFormerLanesAreSentOnce(t *testing.T) {
 		for i := 2; i < 7; i++ {
 			p := hashed(i)
 			p.Range.Lane = second
-			if _, err := x.Put([]Record{{Range: p.Range, Data: p.Data(), Logs: 1, RawSize: p.RawSize}}); err != nil {
+			if _, err := x.Put([]buffer.Record{{Range: p.Range, Data: p.Data(), Logs: 1, RawSize: p.RawSize}}); err != nil {
 				t.Fatal(err)
 			}
 		}

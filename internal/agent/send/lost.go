@@ -3,6 +3,7 @@ package send
 import (
 	"time"
 
+	"logtail/internal/agent/buffer"
 	"logtail/internal/delivery"
 )
 
@@ -35,7 +36,7 @@ type loss struct {
 
 // lose marks the records that the disk buffer has given up, and takes those of
 // its lanes out of the list.
-func (d *Dest) lose(gone map[uint64]Item) (list []loss) {
+func (d *Dest) lose(gone map[uint64]buffer.Item) (list []loss) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	most := uint64(0)
@@ -46,10 +47,10 @@ func (d *Dest) lose(gone map[uint64]Item) (list []loss) {
 		hit := false
 		for i := range l.disk {
 			s := &l.disk[i]
-			if s.seq > most { // the numbers of a lane's records rise
-				break
+			if s.seq > most || s.gone != delivery.ReasonNone {
+				continue
 			}
-			if _, ok := gone[s.seq]; !ok || s.gone != delivery.ReasonNone {
+			if _, ok := gone[s.seq]; !ok {
 				continue
 			}
 			delete(gone, s.seq)
@@ -157,7 +158,7 @@ const (
 )
 
 // expires says whether the documented limits of time hold.
-func (d *Dest) expires() bool { return d.opt.Target.Logstore != "" && d.known && !d.ranges }
+func (d *Dest) expires() bool { return d.opt.Target.Logstore != "" && d.known && d.limits }
 
 // expire gives up what has been in the disk buffer for too long.
 func (d *Dest) expire(now time.Time, n *notices) {

@@ -110,6 +110,7 @@ type Outcome struct {
 // Resumed is the reply of a destination to a resume.
 type Resumed struct {
 	Ranges      bool // the destination compares and appends; else Progress means nothing
+	Limits      bool // the documented limits of SLS hold all the same
 	Session     uint64
 	Incarnation string
 	Progress    []*delivery.Progress // as asked; nil = not known

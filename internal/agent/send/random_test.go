@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"logtail/internal/agent/buffer"
 	"logtail/internal/delivery"
 )
 
@@ -261,6 +262,39 @@ func (f *tape) run(ctx context.Context) {
 	}
 }
 
+// storage is a disk buffer that can be opened anew, as after a restart.
+type storage interface {
+	Store
+	again() storage
+	size() int
+}
+
+func (x *disk) again() storage { return x.reopen() }
+
+// folder is a real disk buffer.
+type folder struct {
+	*buffer.Buffer
+	t *testing.T
+	o buffer.Options
+}
+
+func openFolder(t *testing.T, o buffer.Options) *folder {
+	b, err := buffer.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &folder{b, t, o}
+}
+
+func (x *folder) again() storage {
+	if err := x.Close(); err != nil {
+		x.t.Error(err)
+	}
+	return openFolder(x.t, x.o)
+}
+
+func (x *folder) size() int { return x.Stats().Records }
+
 // world is one life of agents, files and services.
 type world struct {
 	t       *testing.T
@@ -268,7 +302,7 @@ type world struct {
 	r       *rand.Rand
 	shelves []*shelf
 	tapes   []*tape
-	disk    *disk
+	disk    storage
 	budget  *Budget
 	dests   []*Dest
 	dead    *atomic.Bool
@@ -295,7 +329,7 @@ func (w *world) dest(f *tape) *Dest {
 // begin starts an agent; the function ends it.
 func (w *world) begin() (end func(kill bool)) {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	w.disk = w.disk.reopen()
+	w.disk = w.disk.again()
 	w.dead, w.budget, w.dests = new(atomic.Bool), NewBudget(64<<10), nil
 	sh := NewShared(3, w.budget)
 	var wg sync.WaitGroup
@@ -320,7 +354,7 @@ func (w *world) begin() (end func(kill bool)) {
 		if kill {
 			w.kills++
 			w.dead.Store(true)
-			w.disk = w.disk.reopen() // the old one keeps nothing from now on
+			w.disk = w.disk.again() // the old one keeps nothing from now on
 		}
 		stop()
 		wg.Wait()
@@ -376,11 +410,13 @@ func (w *world) step() {
 		}
 		f.mu.Unlock()
 	case 6:
-		w.disk.mu.Lock()
-		if w.disk.failPut = nil; w.intN(2) == 0 {
-			w.disk.failPut = func() error { return errors.New("input/output error") }
+		if x, ok := w.disk.(*disk); ok {
+			x.mu.Lock()
+			if x.failPut = nil; w.intN(2) == 0 {
+				x.failPut = func() error { return errors.New("input/output error") }
+			}
+			x.mu.Unlock()
 		}
-		w.disk.mu.Unlock()
 	case 7: // its last name is removed
 		f.mu.Lock()
 		if f.again && f.ready && (w.lossy || l.Safe() && f.pos == f.high) {
@@ -405,12 +441,12 @@ func (w *world) damage(f *tape, l *Lane, s *shelf) {
 	if !w.lossy {
 		return
 	}
-	if w.intN(2) == 0 { // a damaged record
-		w.disk.mu.Lock()
-		if list := w.disk.order(); len(list) > 0 {
-			delete(w.disk.recs, list[w.intN(len(list))])
+	if x, ok := w.disk.(*disk); ok && w.intN(2) == 0 { // a damaged record
+		x.mu.Lock()
+		if list := x.order(); len(list) > 0 {
+			delete(x.recs, list[w.intN(len(list))])
 		}
-		w.disk.mu.Unlock()
+		x.mu.Unlock()
 		return
 	}
 	id := f.id.Lane("f", "")
@@ -491,6 +527,11 @@ func (w *world) check() {
 	if n := w.disk.size(); n > 0 {
 		w.t.Errorf("%d records are left in the disk buffer", n)
 	}
+	if x, ok := w.disk.(*folder); ok {
+		if err := x.Close(); err != nil {
+			w.t.Error(err)
+		}
+	}
 }
 
 func TestRandomOutages(t *testing.T) {
@@ -514,7 +555,7 @@ func TestRandomOutages(t *testing.T) {
 
 func live(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	w := &world{t: t, r: r, disk: newDisk(), lossy: r.IntN(2) == 0}
+	w := &world{t: t, r: r, lossy: r.IntN(2) == 0}
 	ranges := r.IntN(4) > 0
 	for range 2 {
 		w.shelves = append(w.shelves, &shelf{
@@ -525,8 +566,19 @@ func live(t *testing.T, seed uint64) {
 	for range 5 {
 		w.tapes = append(w.tapes, &tape{w: w, id: delivery.NewStreamID(), fresh: true, again: true, wake: make(chan struct{}, 1)})
 	}
-	if w.lossy && r.IntN(2) == 0 {
-		w.disk.room = 30
+	full := w.lossy && r.IntN(2) == 0
+	if r.IntN(8) == 0 {
+		o := buffer.Options{Dir: t.TempDir(), FileBytes: 4096, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+		if full {
+			o.Records = 30
+		}
+		w.disk = openFolder(t, o)
+	} else {
+		x := newDisk()
+		if full {
+			x.room = 30
+		}
+		w.disk = x
 	}
 	for range 3 {
 		end := w.begin()
@@ -541,7 +593,9 @@ func live(t *testing.T, seed uint64) {
 		}
 		end(w.intN(2) == 0)
 	}
-	w.disk.failPut = nil
+	if x, ok := w.disk.(*disk); ok {
+		x.failPut = nil
+	}
 	for _, s := range w.shelves {
 		s.away, s.faults = false, false
 	}

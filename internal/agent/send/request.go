@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"logtail/internal/agent/buffer"
 	"logtail/internal/delivery"
 )
 
@@ -340,4 +341,4 @@ func (d *Dest) landed(req *request) {
 }
 
 // gone says that a record will not be found in the disk buffer, however often it is looked for.
-func gone(err error, tries int) bool { return errors.Is(err, ErrGone) || tries >= TerminalTries }
+func gone(err error, tries int) bool { return errors.Is(err, buffer.ErrGone) || tries >= TerminalTries }

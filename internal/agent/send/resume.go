@@ -30,9 +30,14 @@ func (d *Dest) resume(ctx context.Context, lanes []*Lane) {
 	d.mu.Unlock()
 	var ids []delivery.LaneID
 	var index []int
+	places, _ := d.tr.(placed)
 	for _, l := range lanes {
 		index = append(index, len(ids))
 		if !l.fresh {
+			if places != nil {
+				c := l.Checkpoint()
+				places.Place(l.ID, min(c.AbandonedFrom, c.End))
+			}
 			ids = append(ids, l.ID)
 		}
 	}
@@ -50,8 +55,9 @@ func (d *Dest) resume(ctx context.Context, lanes []*Lane) {
 	d.mu.Lock()
 	if !d.known || r.Session > d.session {
 		d.known, d.ranges, d.session, d.incarn = true, r.Ranges, r.Session, r.Incarnation
+		d.limits = !r.Ranges || r.Limits
 	}
-	if !d.ranges && d.opt.Target.Logstore != "" && d.replayRate == nil {
+	if d.limits && d.opt.Target.Logstore != "" && d.replayRate == nil {
 		d.replayRate = rate.NewLimiter(ReplayRate, ReplayRate)
 	}
 	d.well(d.opt.Now())

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"logtail/internal/agent/buffer"
 	"logtail/internal/delivery"
 )
 
@@ -295,14 +296,14 @@ func (s *Shared) land(t *ticket, now time.Time) {
 
 // lose tells the destinations that the disk buffer has given up records. It
 // returns the lanes that had them, and those that are in nobody's lane.
-func (s *Shared) lose(items []Item) (lanes []loss, nobody []Item) {
+func (s *Shared) lose(items []buffer.Item) (lanes []loss, nobody []buffer.Item) {
 	s.mu.Lock()
 	list := make([]*Dest, 0, len(s.members))
 	for m := range s.members {
 		list = append(list, m.d)
 	}
 	s.mu.Unlock()
-	gone := make(map[uint64]Item, len(items))
+	gone := make(map[uint64]buffer.Item, len(items))
 	for _, it := range items {
 		gone[it.Seq] = it
 	}

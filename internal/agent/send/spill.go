@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"logtail/internal/agent/buffer"
 	"logtail/internal/delivery"
 )
 
@@ -190,7 +191,7 @@ func (d *Dest) dueIn(wait time.Duration, now time.Time) time.Duration {
 
 // collect takes the next packages to be written to the disk buffer, in the order
 // of their lanes.
-func (d *Dest) collect() (list []spilled, recs []Record) {
+func (d *Dest) collect() (list []spilled, recs []buffer.Record) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.opt.Now()
@@ -209,7 +210,7 @@ func (d *Dest) collect() (list []spilled, recs []Record) {
 			if size >= spillBytes || len(recs) >= spillRecords {
 				break
 			}
-			rec := Record{Dest: d.opt.Name, Range: p.Range, Data: p.Data(), RawSize: p.RawSize, Logs: p.Logs, Compress: p.Compress, Time: now.Unix()}
+			rec := buffer.Record{Dest: d.opt.Name, Range: p.Range, Data: p.Data(), RawSize: p.RawSize, Logs: p.Logs, Compress: p.Compress, Time: now.Unix()}
 			rec.Range.Lane = l.ID
 			rec.Range.Flags &^= delivery.Claim
 			s := spilled{lane: l, pkg: p}
@@ -230,7 +231,7 @@ func (d *Dest) collect() (list []spilled, recs []Record) {
 }
 
 // write writes packages to the disk buffer, which then take no memory any more.
-func (d *Dest) write(list []spilled, recs []Record) {
+func (d *Dest) write(list []spilled, recs []buffer.Record) {
 	defer func() {
 		for _, s := range list {
 			s.buf.Release()
@@ -249,12 +250,12 @@ func (d *Dest) write(list []spilled, recs []Record) {
 		return
 	}
 	must := d.unwrite(list)
-	if errors.Is(err, ErrFull) && d.makeRoom(must) {
+	if errors.Is(err, buffer.ErrFull) && d.makeRoom(must) {
 		return
 	}
 	d.mu.Lock()
 	first := !d.spillFailed
-	d.spillFailed, d.spillFull = true, errors.Is(err, ErrFull) && !must
+	d.spillFailed, d.spillFull = true, errors.Is(err, buffer.ErrFull) && !must
 	d.spillPause = d.opt.Now().Add(d.opt.RetryWait)
 	d.mu.Unlock()
 	if first {
@@ -263,7 +264,7 @@ func (d *Dest) write(list []spilled, recs []Record) {
 }
 
 // written replaces packages in memory by what the disk buffer has of them.
-func (d *Dest) written(list []spilled, items []Item, n *notices) {
+func (d *Dest) written(list []spilled, items []buffer.Item, n *notices) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.spillFailed, d.spillFull, d.spillPause = false, false, time.Time{}
@@ -353,7 +354,7 @@ func (d *Dest) makeRoom(must bool) bool {
 }
 
 // gaveUp counts records of no lane that were given up as the disk buffer was full.
-func (d *Dest) gaveUp(list []Item, why string) {
+func (d *Dest) gaveUp(list []buffer.Item, why string) {
 	if len(list) == 0 {
 		return
 	}
