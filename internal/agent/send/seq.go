@@ -185,6 +185,7 @@ type Seq struct {
 	inner    *SLS
 	book     *SeqBook
 	sessions atomic.Uint64
+	parallel int // lanes at a time
 
 	mu        sync.Mutex
 	confirmed map[delivery.LaneID]uint64 // for the next Resume
@@ -192,17 +193,18 @@ type Seq struct {
 
 // NewSeq returns the transport.
 func NewSeq(inner *SLS, book *SeqBook) *Seq {
-	return &Seq{inner: inner, book: book, confirmed: map[delivery.LaneID]uint64{}}
+	return &Seq{inner: inner, book: book, parallel: seqParallel, confirmed: map[delivery.LaneID]uint64{}}
 }
 
 // placed is a transport that wants to know how far the lanes have come which it is
-// asked for: what lies below confirmed was acknowledged, or was dropped by rule and
-// that has been told.
+// asked for.
 type placed interface {
-	place(lane delivery.LaneID, confirmed uint64)
+	Place(lane delivery.LaneID, confirmed uint64)
 }
 
-func (t *Seq) place(lane delivery.LaneID, confirmed uint64) {
+// Place notes, for the next Resume, that what lies below confirmed was acknowledged, or
+// was dropped by rule and that has been told.
+func (t *Seq) Place(lane delivery.LaneID, confirmed uint64) {
 	t.mu.Lock()
 	t.confirmed[lane] = confirmed
 	t.mu.Unlock()

@@ -97,13 +97,13 @@ type seqStep struct {
 
 // seqTask is what a request has of one lane.
 type seqTask struct {
-	id    delivery.LaneID
-	lane  *seqLane
-	pkgs  []*Package
-	at    []int // of the packages in the request
-	done  int   // packages that have an outcome
-	out   []Outcome
-	rekey bool // the lane got a new key already
+	id      delivery.LaneID
+	lane    *seqLane
+	pkgs    []*Package
+	at      []int // of the packages in the request
+	done    int   // packages that have an outcome
+	out     []Outcome
+	rekeyed bool // the lane got a new key already
 }
 
 // plan says what is to be written of the packages that have no outcome yet, by the

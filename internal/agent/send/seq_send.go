@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 
+	"logtail/internal/agent/state"
 	"logtail/internal/delivery"
 	"logtail/internal/sls"
 )
-
-// errSeqForeign says that a number which was sent for the first time is taken.
-var errSeqForeign = errors.New("send: somebody else uses the hash key")
 
 // Send writes the packages, each as a request of its own, in order within a lane.
 // All of them are prepared in one durable commit before the first is sent.
@@ -42,8 +41,11 @@ func (t *Seq) Send(ctx context.Context, pkgs []*Package) ([]Outcome, error) {
 			break
 		}
 	}
-	t.forget(tasks)
-	return out, common(tasks)
+	t.conclude(tasks)
+	if err := common(out); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // seqTasks sorts the packages of a request by lane.
@@ -74,7 +76,7 @@ func (t *Seq) round(ctx context.Context, tasks []*seqTask) ([]*seqTask, error) {
 	}
 	var broken atomic.Pointer[error]
 	var wg sync.WaitGroup
-	turn := make(chan struct{}, seqParallel)
+	turn := make(chan struct{}, t.parallel)
 	for i, k := range tasks {
 		turn <- struct{}{}
 		wg.Go(func() {
@@ -99,7 +101,10 @@ func (t *Seq) round(ctx context.Context, tasks []*seqTask) ([]*seqTask, error) {
 // concernsAll says that after this failure there is no use in sending other lanes.
 func concernsAll(err error) bool {
 	var e *sls.Error
-	return Classify(err) != Terminal && !(errors.As(err, &e) && e.Code == sls.CodeShardWriteQuotaExceed)
+	if errors.As(err, &e) && e.Code == sls.CodeShardWriteQuotaExceed {
+		return false
+	}
+	return Classify(err) != Terminal
 }
 
 // run takes the steps of one lane. A failure is the outcome of what is left.
@@ -118,8 +123,7 @@ func (t *Seq) run(ctx context.Context, k *seqTask, steps []seqStep) error {
 			continue
 		}
 		if !s.action.Accepted() {
-			k.settle(Outcome{Action: s.action})
-			k.done = len(k.pkgs) // what follows is behind a hole
+			k.end(Outcome{Action: s.action}) // what follows is behind a hole
 			return nil
 		}
 		if s.action != delivery.Duplicate {
@@ -142,22 +146,130 @@ func (t *Seq) write(ctx context.Context, k *seqTask, s *seqStep) (expected bool,
 	for l.Next < s.number { // ranges that have no logs any more
 		l.used(1)
 	}
-	before := l.maybe[0]
+	pend, before := &l.Pend[0], l.maybe[0]
 	l.maybe[0] = true
 	err = t.inner.client.PutSequenced(ctx, t.inner.project, t.inner.logstore, l.Key, s.number, &part)
 	var e *sls.Error
 	switch {
 	case err == nil:
-		l.stored1(s.place)
+		l.accepted(s)
 		return true, nil
-	case !errors.As(err, &e):
-		return false, err
-	case e.IsRepeated() && !before:
+	case errors.As(err, &e) && e.IsRepeated() && !before:
 		return false, t.foreign(k)
-	case e.IsRepeated():
+	case errors.As(err, &e) && e.IsRepeated():
 		return t.repeated(l, s), nil
-	case e.Status < http.StatusInternalServerError:
-		l.maybe[0] = before // the service has said that it did not take it
+	case neverThere(err):
+		l.maybe[0], pend.Short = before, s.short
 	}
 	return false, err
+}
+
+// neverThere says that a write which failed has not been stored and will not be: the
+// service says so, or there was no connection to it.
+func neverThere(err error) bool {
+	var e *sls.Error
+	var op *net.OpError
+	return errors.As(err, &e) && e.Status < http.StatusInternalServerError || errors.As(err, &op) && op.Op == "dial"
+}
+
+// accepted commits the lane: the service took the part.
+func (l *seqLane) accepted(s *seqStep) {
+	if s.place.End < s.whole.End { // so nothing that was prepared behind it was ever sent
+		l.settleShort(s.place, 1)
+		return
+	}
+	l.dirty = l.dirty || s.short != nil
+	l.moveTo(s.place)
+}
+
+// settleShort commits the lane to a place that is not the end of what was prepared,
+// and goes on behind so many numbers. It has to be durable before anybody hears of it:
+// another answer of the service could not tell it again.
+func (l *seqLane) settleShort(p state.SeqPlace, numbers int) {
+	if p.End >= l.End {
+		l.SeqPlace = p
+	}
+	l.used(numbers)
+	l.Pend, l.maybe, l.dirty = nil, nil, true
+}
+
+// repeated commits the lane: the service has what was sent under the number before.
+// It says whether that is what was expected.
+func (t *Seq) repeated(l *seqLane, s *seqStep) bool {
+	if s.short == nil {
+		l.dirty = l.dirty || s.place.End < s.whole.End
+		l.moveTo(s.whole)
+		return s.whole.End == s.place.End
+	}
+	// Two ranges were offered under the number. The shorter one is there for sure. If
+	// it is the longer one, what was prepared behind it may be there too.
+	t.book.alarm(AlarmDelivery, fmt.Sprintf("after repeated failures it is not known whether %s/%s has %d bytes of a file; they are sent again and may be there twice",
+		t.inner.project, t.inner.logstore, l.Pend[len(l.Pend)-1].End-s.short.End))
+	short := *s.short
+	l.settleShort(short, len(l.Pend))
+	return short.End == s.place.End
+}
+
+// foreign goes on with another hash key, as somebody else writes with the lane's: what
+// is stored under the number is not the lane's.
+func (t *Seq) foreign(k *seqTask) error {
+	t.book.alarm(AlarmDelivery, fmt.Sprintf("another agent has used the sequence numbers of a file at %s/%s, or they are older than what was sent; the file goes on with new ones "+
+		"(was the machine cloned or rolled back?)", t.inner.project, t.inner.logstore))
+	k.lane.newKey()
+	if k.rekeyed {
+		return fmt.Errorf("%s/%s refuses the first sequence number of a new hash key as repeated", t.inner.project, t.inner.logstore)
+	}
+	k.rekeyed = true
+	return nil
+}
+
+// settle is the outcome of the next package.
+func (k *seqTask) settle(o Outcome) {
+	k.out[k.at[k.done]] = o
+	k.done++
+}
+
+// end is the outcome of all packages that have none.
+func (k *seqTask) end(o Outcome) {
+	for k.done < len(k.pkgs) {
+		k.settle(o)
+	}
+}
+
+func (k *seqTask) fail(err error) { k.end(Outcome{Err: err}) }
+
+// conclude makes durable what cannot be learnt again, and forgets the lanes whose
+// streams have ended.
+func (t *Seq) conclude(tasks []*seqTask) {
+	if err := t.book.save(tasks); err != nil {
+		for _, k := range tasks {
+			if k.lane.dirty {
+				k.done = 0
+				k.fail(err)
+			}
+		}
+		return
+	}
+	var ids []delivery.LaneID
+	var ended []*seqLane
+	for _, k := range tasks {
+		if k.lane.known && k.lane.closed {
+			ids, ended = append(ids, k.id), append(ended, k.lane)
+		}
+	}
+	_ = t.book.drop(ids, ended) // what cannot be deleted expires
+}
+
+// common returns the error that concerns a request as a whole: nothing of it was
+// taken, for reasons that are not in the packages.
+func common(out []Outcome) error {
+	for _, o := range out {
+		if o.Err == nil || !concernsAll(o.Err) {
+			return nil
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out[0].Err
 }
