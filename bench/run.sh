@@ -2,8 +2,8 @@
 # Everything that `make bench` measures, as Markdown on standard output; what it
 # is at goes to standard error. Called from anywhere, after `make build`.
 #
-#   BENCH_SHORT=1     a few minutes instead of about twelve, with rougher figures
-#   BENCH_ONLY=...    hotpath, steady or server alone
+#   BENCH_SHORT=1     a few minutes instead of about twenty, with rougher figures
+#   BENCH_ONLY=...    hotpath, steady, scale or server alone
 #   BENCH_DISK=...    folder on a disk for the server's second run of writing;
 #                     "" for none. Default: TMPDIR or /tmp
 set -euo pipefail
@@ -20,16 +20,18 @@ if [[ $(uname) != Linux ]]; then
 	exit 1
 fi
 
-hotpath=(-mb 512 -repeats 7) steady=(-seconds 60) server=(-rows 1000000)
+hotpath=(-mb 512 -repeats 7) steady=(-seconds 60) scale=() server=(-rows 1000000)
 if [[ ${BENCH_SHORT:-} == 1 ]]; then
-	hotpath=(-mb 128 -repeats 5) steady=(-seconds 15 -idle 10) server=(-rows 250000 -repeats 1 -runs 20)
+	hotpath=(-mb 128 -repeats 5) steady=(-seconds 15 -idle 10)
+	scale=(-dirs 1000 -idle 15 -probes 50 -growing 2000 -load 10 -backlog 256 -line 20)
+	server=(-rows 250000 -repeats 1 -runs 20)
 fi
 server+=(-disk "$disk")
 
 go build -o "$tools" ./bench/...
 printf 'Commit %s.\n\n' "$(git describe --always --dirty 2>/dev/null || echo unknown)"
 load() { cut -d' ' -f1 /proc/loadavg; }
-for program in hotpath steady server; do
+for program in hotpath steady scale server; do
 	if [[ -n ${BENCH_ONLY:-} && $BENCH_ONLY != "$program" ]]; then continue; fi
 	declare -n arguments=$program
 	printf '## %s\n\nLoad average before: %s.\n' "$program" "$(load)"

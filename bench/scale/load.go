@@ -6,12 +6,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"logtail/bench/internal/lab"
@@ -25,7 +28,8 @@ type load struct {
 	// prepare makes files before the agent starts, write goes on while it runs;
 	// both return how many logs they wrote.
 	prepare, write func(dir string) (logs int64, err error)
-	slow           bool // send to a service that answers at one byte a second, and count nothing
+	least          int64 // bytes that must have been read
+	slow           bool  // send to a service that answers at one byte a second, and count nothing
 }
 
 type loadResult struct {
@@ -45,7 +49,7 @@ func (b *bench) loads() []load {
 		{name: fmt.Sprintf("%d files grow at once, a line a second each", b.growing), write: b.grow},
 		{name: fmt.Sprintf("a backlog of %s in one file", size(b.backlog)), prepare: b.backlogIn(1)},
 		{name: fmt.Sprintf("a backlog of %s in 200 files", size(b.backlog)), prepare: b.backlogIn(200)},
-		{name: fmt.Sprintf("a line of %s", size(b.long)), prepare: b.longLine},
+		{name: fmt.Sprintf("a line of %s", size(b.long)), prepare: b.longLine, least: b.long},
 		{name: fmt.Sprintf("a service that answers a byte a second, %s in 200 files", size(b.backlog)), prepare: b.backlogIn(200), slow: true},
 	}
 }
@@ -67,6 +71,7 @@ func (b *bench) measure(ctx context.Context, c *load) (*loadResult, error) {
 			return nil, err
 		}
 	}
+	var slow slowService
 	flusher, env := "  - Type: flusher_blackhole\n", []string(nil)
 	if c.slow {
 		var lc net.ListenConfig
@@ -74,8 +79,9 @@ func (b *bench) measure(ctx context.Context, c *load) (*loadResult, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close()
-		go hardlyAnswer(l)
+		server := &http.Server{Handler: &slow} //nolint:gosec // of this process alone
+		defer func() { _ = server.Close() }()
+		go func() { _ = server.Serve(l) }() // it ends with Close
 		flusher = fmt.Sprintf("  - {Type: flusher_sls, Endpoint: 'http://%s', Project: bench, Logstore: logs}\n", l.Addr())
 		env = []string{"LOGTAIL_ACCESS_KEY_ID=bench", "LOGTAIL_ACCESS_KEY_SECRET=bench"}
 	}
@@ -110,13 +116,18 @@ func (b *bench) measure(ctx context.Context, c *load) (*loadResult, error) {
 		return nil, err
 	}
 	if c.slow {
-		r.written = 0 // it shows memory alone
+		if r.written = 0; slow.taken.Load() == 0 { // it shows memory alone
+			return nil, errors.New("nothing was sent to the slow service")
+		}
 		return r, nil
 	}
 	var s agent.Summary
 	last := stderr[strings.LastIndexByte(strings.TrimSpace(string(stderr)), '\n')+1:]
 	if err := json.Unmarshal(last, &s); err != nil {
 		return nil, fmt.Errorf("%w in what the agent printed: %s", err, stderr)
+	}
+	if s.ReadBytes < c.least {
+		return nil, fmt.Errorf("%d bytes were read of %d", s.ReadBytes, c.least)
 	}
 	if r.delivered = s.Delivered; r.delivered != r.written && r.written > 0 {
 		return nil, fmt.Errorf("%d logs were written and %d delivered", r.written, r.delivered)
@@ -179,22 +190,29 @@ func (b *bench) longLine(dir string) (int64, error) {
 	return 0, w.Flush()
 }
 
-// hardlyAnswer takes requests as fast as they come and answers each at a byte a second.
-func hardlyAnswer(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
+// slowService is a service without ranges that takes what is sent as fast as it
+// comes and answers each request at a byte a second.
+type slowService struct{ taken atomic.Int64 } // bytes
+
+func (v *slowService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/lanes") {
+		w.Header().Set("x-log-requestid", "bench")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		_, _ = io.WriteString(w, `{"errorCode":"InvalidMethod","errorMessage":"no such call"}`) // the agent asks again
+		return
+	}
+	n, _ := io.Copy(io.Discard, r.Body) // an error means that the agent has given it up
+	v.taken.Add(n)
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	for _, char := range []byte("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + strings.Repeat(" ", 1000)) {
+		if _, err := c.Write([]byte{char}); err != nil {
 			return
 		}
-		go func() {
-			defer c.Close()
-			go func() { _, _ = io.Copy(io.Discard, c) }()
-			for _, char := range []byte("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + strings.Repeat(" ", 1000)) {
-				if _, err := c.Write([]byte{char}); err != nil {
-					return
-				}
-				time.Sleep(time.Second)
-			}
-		}()
+		time.Sleep(time.Second)
 	}
 }
