@@ -22,6 +22,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/buffer"
 	"logtail/internal/agent/ledger"
 	"logtail/internal/agent/monitor"
 	"logtail/internal/agent/read"
@@ -63,6 +64,12 @@ type Options struct {
 	Now         func() time.Time
 	// RetryWait is how long to wait after a failed request; 0 means send.RetryWait, as documented.
 	RetryWait time.Duration
+	// BufferDir, BufferFiles and BufferFileBytes are buffer_file_path,
+	// buffer_file_num and buffer_file_size: where the disk buffer is and how large it
+	// may become. By default it is in Data, with 25 files of 20 MB.
+	BufferDir       string
+	BufferFiles     int
+	BufferFileBytes int64
 	// SpillAfter is how long a destination may lag behind another one of the
 	// same file before what it lacks goes to the disk buffer; 0 means 3 s.
 	SpillAfter time.Duration
@@ -84,6 +91,8 @@ type Agent struct {
 	again  again
 	ledger *ledger.Ledger
 	shared *send.Shared
+	buffer *buffer.Buffer
+	seqids *send.SeqBook
 	hints  *hints
 
 	// Of the discovery goroutine.
@@ -171,6 +180,19 @@ func (a *Agent) takeUp() (err error) {
 		a.alarms.Raise(alarm.Checkpoint, alarm.Scope{}, 1, "a record of the agent's state was damaged and is put aside: "+what, nil)
 	}
 	a.ledger, a.tombs, a.hints = ledger.New(content.Counts), content.Tombs, newHints(content.Hints)
+	raise := func(kind, message string) { a.alarms.Raise(alarm.Type(kind), alarm.Scope{}, 1, message, nil) }
+	opened := a.store.Opened()
+	a.seqids = send.NewSeqBook(a.store, opened.Stepped || opened.Aside != "", raise, a.now)
+	folder := a.opt.BufferDir
+	if folder == "" {
+		folder = filepath.Join(dir, "buffer")
+	}
+	a.buffer, err = buffer.Open(buffer.Options{
+		Dir: folder, FileBytes: a.opt.BufferFileBytes, Files: a.opt.BufferFiles, Now: a.now, Log: a.log, Alarm: raise,
+	})
+	if err != nil {
+		return err
+	}
 	if err := a.build(); err != nil {
 		return err
 	}
@@ -190,6 +212,9 @@ func (a *Agent) giveBack() error {
 	var err error
 	for _, d := range a.order {
 		err = errors.Join(err, d.Close())
+	}
+	if a.buffer != nil {
+		err = errors.Join(err, a.buffer.Close())
 	}
 	if a.store != nil {
 		err = errors.Join(err, a.store.Close())

@@ -208,7 +208,7 @@ func (f *fixture) start() *Agent {
 	f.t.Helper()
 	a, err := newAgent(Options{
 		Data: f.data, Pipelines: []*pipeline.Pipeline{f.pipeline()}, Once: f.input.Once, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		DirInterval: 50 * time.Millisecond, FileInterval: 50 * time.Millisecond,
+		DirInterval: 50 * time.Millisecond, FileInterval: 50 * time.Millisecond, RetryWait: 20 * time.Millisecond, SpillAfter: 50 * time.Millisecond,
 	}, func(k destKey, _ string) (send.Transport, error) {
 		if f.service != nil {
 			return f.service(k), nil

@@ -44,6 +44,9 @@ func (a *Agent) Status() status.Status {
 			Failures: n.Failures, Concurrency: n.Concurrency, Error: n.Error,
 		})
 	}
+	if b := a.buffer.Stats(); b.Records > 0 {
+		s.Buffer = status.Buffer{Files: b.Files, Bytes: b.Bytes, Records: b.Records, Oldest: time.Unix(b.Oldest, 0)}
+	}
 	a.files.each(list, func(st *stream) {
 		if n, held := st.held(); held {
 			s.Held.Files++

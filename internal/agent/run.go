@@ -104,7 +104,7 @@ func (a *Agent) newRun(p *pipeline.Pipeline, limit []*rate.Limiter) (*pipelineRu
 func (a *Agent) newFlusher(f *pipeline.Flusher, seqid bool, limit []*rate.Limiter) (flusher, error) {
 	fl := flusher{name: f.Name}
 	key := destKey{kind: f.Type}
-	opt := send.Options{Bytes: max(DefaultBudget/int64(max(len(a.opt.Pipelines), 1)), 2<<20), RetryWait: a.opt.RetryWait, Shared: a.shared, Count: a.given, Log: a.log, Now: a.now}
+	opt := send.Options{RetryWait: a.opt.RetryWait, Shared: a.shared, Buffer: a.buffer, Count: a.given, Log: a.log, Now: a.now}
 	var tr send.Transport
 	var err error
 	compress := ""
@@ -181,7 +181,11 @@ func (a *Agent) logstore(k destKey, region string) (send.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return send.NewSLS(c, k.project, k.logstore), nil
+	tr := send.NewSLS(c, k.project, k.logstore)
+	if k.seqid {
+		return send.NewSeq(tr, a.seqids), nil
+	}
+	return tr, nil
 }
 
 // requestTimeout is the documented time-out of a request.

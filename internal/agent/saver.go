@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"logtail/internal/agent/alarm"
+	"logtail/internal/agent/buffer"
 	"logtail/internal/agent/ledger"
 	"logtail/internal/agent/state"
 	"logtail/internal/delivery"
@@ -36,6 +37,7 @@ type saver struct {
 	tombs   []state.Tomb
 	hints   []state.Hint // that were used
 	failing bool
+	lost    buffer.Stats // what was lost in it is counted; of the saving goroutine
 }
 
 func newSaver(a *Agent, store *state.Store) *saver {
@@ -170,6 +172,7 @@ func (v *saver) save() {
 	for _, run := range u.scanned {
 		c.Scanned = append(c.Scanned, run.p.Name)
 	}
+	v.lostInBuffer()
 	// After the snapshots, which make counts final: they belong to these checkpoints.
 	u.counts = v.a.ledger.Changed()
 	c.Counts = u.counts
@@ -196,6 +199,15 @@ func (v *saver) save() {
 	for _, s := range u.newOnes {
 		s.stored()
 	}
+}
+
+// lostInBuffer counts what the disk buffer has lost since the last time.
+func (v *saver) lostInBuffer() {
+	now := v.a.buffer.Stats()
+	if records, logs := now.LostRecords-v.lost.LostRecords, now.LostLogs-v.lost.LostLogs; records > 0 {
+		v.a.ledger.Add(ledger.Key{Reason: ledger.BufferDamaged}, ledger.Count{Logs: int64(logs), Times: int64(records)})
+	}
+	v.lost = now
 }
 
 // keep puts back what could not be committed.
