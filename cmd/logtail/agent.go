@@ -54,6 +54,7 @@ when it crashes or is killed.`,
 	}
 	addCredentialsFlag(c)
 	addMetricsFlag(c)
+	addBufferFlags(c)
 	c.Flags().StringVar(&data, "data", defaultData, "folder for checkpoints (in its subfolder agent)")
 	c.Flags().String("server", "", "the Log Service's URL, for flusher_sls without an Endpoint (default: the endpoint of the credentials file)")
 	c.Flags().StringVar(&conf, "conf", "", "folder of pipelines")

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"logtail/internal/agent"
+	"logtail/internal/agent/buffer"
 	"logtail/internal/agent/guard"
 	"logtail/internal/agent/status"
 	"logtail/internal/pipeline"
@@ -36,11 +37,45 @@ func newCollector(cmd *cobra.Command, data string, pipelines []*pipeline.Pipelin
 			return nil, err
 		}
 	}
+	if err := setBuffer(cmd, &o); err != nil {
+		return nil, err
+	}
 	guard.WorkerOf(cmd.Context()).Configured()
 	if err := makeDir(data); err != nil {
 		return nil, err
 	}
 	return agent.New(o)
+}
+
+// maxBufferFiles and maxBufferFileSize bound what the flags of the disk buffer may ask for.
+const (
+	maxBufferFiles    = 10_000
+	minBufferFileSize = 1 << 20
+	maxBufferFileSize = 1 << 30
+)
+
+// addBufferFlags adds the bounds of the disk buffer, by the names of Logtail's parameters.
+func addBufferFlags(c *cobra.Command) {
+	c.Flags().Int("buffer-file-num", buffer.DefaultFiles, "at most so many files in the disk buffer, 1 to 10000 (buffer_file_num)")
+	c.Flags().Int64("buffer-file-size", buffer.DefaultFileBytes, "bytes of each of them, 1048576 to 1073741824 (buffer_file_size)")
+	c.Flags().String("buffer-file-path", "", "folder of the disk buffer (buffer_file_path; default: buffer in the agent's data folder)")
+}
+
+// setBuffer takes the bounds of the disk buffer from the flags, where the command has them.
+func setBuffer(cmd *cobra.Command, o *agent.Options) error {
+	if cmd.Flags().Lookup("buffer-file-num") == nil {
+		return nil
+	}
+	o.BufferFiles, _ = cmd.Flags().GetInt("buffer-file-num")
+	o.BufferFileBytes, _ = cmd.Flags().GetInt64("buffer-file-size")
+	o.BufferDir, _ = cmd.Flags().GetString("buffer-file-path")
+	if o.BufferFiles < 1 || o.BufferFiles > maxBufferFiles {
+		return usagef("--buffer-file-num is %d; it must be from 1 to %d", o.BufferFiles, maxBufferFiles)
+	}
+	if o.BufferFileBytes < minBufferFileSize || o.BufferFileBytes > maxBufferFileSize {
+		return usagef("--buffer-file-size is %d; it must be from %d to %d bytes", o.BufferFileBytes, minBufferFileSize, maxBufferFileSize)
+	}
+	return nil
 }
 
 // addMetricsFlag adds the flag of all commands that collect.
