@@ -109,7 +109,8 @@ func awaitQuiet(child *lab.Child, few int) error {
 		}
 		select {
 		case <-child.Ended():
-			return errors.New("the agent ended")
+			_, err := child.Stop()
+			return errors.Join(errors.New("the agent ended"), err)
 		case <-time.After(time.Second):
 		}
 		cpu, err := lab.CPU(child.PID())

@@ -3,6 +3,7 @@ package send
 import (
 	"context"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"logtail/internal/delivery"
@@ -116,11 +117,15 @@ type Sink interface {
 	Close() error
 }
 
-// Local carries packages to a sink.
-type Local struct{ sink Sink }
+// Local carries packages to a sink, one request at a time: a sink has one file
+// or terminal, and memory that it uses again.
+type Local struct {
+	mu   sync.Mutex
+	sink Sink
+}
 
 // NewLocal returns the transport to a sink.
-func NewLocal(s Sink) *Local { return &Local{s} }
+func NewLocal(s Sink) *Local { return &Local{sink: s} }
 
 // Send writes the packages' groups.
 func (t *Local) Send(ctx context.Context, pkgs []*Package) ([]Outcome, error) {
@@ -131,6 +136,8 @@ func (t *Local) Send(ctx context.Context, pkgs []*Package) ([]Outcome, error) {
 		}
 	}
 	if len(groups) > 0 {
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		if err := t.sink.Write(ctx, groups); err != nil {
 			return nil, err
 		}
