@@ -25,7 +25,7 @@ const (
 // Loss is a part of the log that Open could not take up as it is.
 type Loss struct {
 	// First and Next are the number of its first record and the one behind its
-	// last one. Next is 0 where that is not known.
+	// last one; 0 where that is not known.
 	First, Next uint64
 	// Path is the file that was put aside, for Salvage to read. Whoever has read
 	// it renames or removes it; until then every Open reports it. It is empty
@@ -59,7 +59,7 @@ func (l *segmentList) takePending() error {
 		}
 		var first, id uint64
 		if n, _ := fmt.Sscanf(base, "%d-%x", &first, &id); n == 2 {
-			l.lost = append(l.lost, Loss{First: first, Path: filepath.Join(l.dir, f.Name()), Cause: "it was put aside earlier"})
+			l.lost = append(l.lost, Loss{Path: filepath.Join(l.dir, f.Name()), Cause: "it was put aside earlier"})
 		}
 	}
 	return nil

@@ -169,6 +169,9 @@ func FuzzDecodeHead(f *testing.F) {
 			return
 		}
 		it := &h.item
+		if it.Size > 1<<16 {
+			return // only to be fast
+		}
 		r := Record{Range: delivery.Range{Lane: it.Lane, Start: it.Start, End: it.End}, Logs: it.Logs, Time: it.Time, Data: make([]byte, it.Size)}
 		if err := check(&r); err != nil {
 			t.Fatalf("%+v cannot be stored: %v", h, err)
