@@ -125,3 +125,10 @@ type Transport interface {
 	Resume(ctx context.Context, lanes []delivery.LaneID) (*Resumed, error)
 	Close() error
 }
+
+// wide is a Transport whose Send makes up to Width requests at a time. SendWide
+// makes at most as many as it is told.
+type wide interface {
+	Width() int
+	SendWide(ctx context.Context, pkgs []*Package, width int) ([]Outcome, error)
+}

@@ -248,7 +248,12 @@ func (d *Dest) attempt(ctx context.Context, req *request) (out []Outcome, err er
 			return nil, err
 		}
 	}
-	t, err := d.opt.Shared.acquire(ctx, d.member, req.bytes, d.opt.Now)
+	width := 1
+	many, ok := d.tr.(wide)
+	if ok {
+		width = min(many.Width(), len(req.parts))
+	}
+	t, err := d.opt.Shared.acquire(ctx, d.member, req.bytes, width, d.opt.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -260,6 +265,9 @@ func (d *Dest) attempt(ctx context.Context, req *request) (out []Outcome, err er
 		}
 	}
 	known = true
+	if ok {
+		return many.SendWide(ctx, req.pkgs, t.width)
+	}
 	return d.tr.Send(ctx, req.pkgs)
 }
 

@@ -17,6 +17,19 @@ import (
 // Send writes the packages, each as a request of its own, in order within a lane.
 // All of them are prepared in one durable commit before the first is sent.
 func (t *Seq) Send(ctx context.Context, pkgs []*Package) ([]Outcome, error) {
+	return t.SendWide(ctx, pkgs, t.parallel)
+}
+
+// Width is how many requests Send makes at a time, one for each lane.
+func (t *Seq) Width() int {
+	if t.inner.ranges.Load() {
+		return 1
+	}
+	return t.parallel
+}
+
+// SendWide is Send with at most so many requests at a time.
+func (t *Seq) SendWide(ctx context.Context, pkgs []*Package, width int) ([]Outcome, error) {
 	if t.inner.ranges.Load() {
 		return t.inner.Send(ctx, pkgs)
 	}
@@ -34,7 +47,7 @@ func (t *Seq) Send(ctx context.Context, pkgs []*Package) ([]Outcome, error) {
 		tasks[i].lane = l
 	}
 	for todo := tasks; len(todo) > 0; {
-		if todo, err = t.round(ctx, todo); err != nil {
+		if todo, err = t.round(ctx, todo, width); err != nil {
 			for _, k := range todo {
 				k.fail(err)
 			}
@@ -66,7 +79,7 @@ func seqTasks(pkgs []*Package, out []Outcome) (tasks []*seqTask, ids []delivery.
 // round prepares what is left of the tasks and sends it. It returns those that
 // have to be planned anew, as the answers were not the expected ones, or all if
 // what was prepared could not be made durable.
-func (t *Seq) round(ctx context.Context, tasks []*seqTask) ([]*seqTask, error) {
+func (t *Seq) round(ctx context.Context, tasks []*seqTask, width int) ([]*seqTask, error) {
 	steps := make([][]seqStep, len(tasks))
 	for i, k := range tasks {
 		steps[i] = k.plan()
@@ -76,7 +89,7 @@ func (t *Seq) round(ctx context.Context, tasks []*seqTask) ([]*seqTask, error) {
 	}
 	var broken atomic.Pointer[error]
 	var wg sync.WaitGroup
-	turn := make(chan struct{}, t.parallel)
+	turn := make(chan struct{}, width)
 	for i, k := range tasks {
 		turn <- struct{}{}
 		wg.Go(func() {

@@ -43,6 +43,7 @@ type Shared struct {
 	limiters map[Target]*limiter
 	flying   []*ticket
 	line     []*ticket // wait for a slot, first come first served
+	inFlight int       // requests of them
 	active   int       // members that have requests in flight
 	settled  bool
 }
@@ -57,10 +58,11 @@ type member struct {
 	slow    bool // the last request took longer than slowAfter
 }
 
-// ticket is the right to one request in flight.
+// ticket is the right to have requests in flight: one, or up to width at a time.
 type ticket struct {
 	m       *member
 	bytes   int64
+	width   int
 	since   time.Time
 	granted chan struct{} // closed when it may go
 }
@@ -158,9 +160,10 @@ func (s *Shared) setFailing(m *member, failing bool, now time.Time) {
 	s.grant(now)
 }
 
-// acquire waits until a request with a body of so many bytes may go.
-func (s *Shared) acquire(ctx context.Context, m *member, bytes int64, now func() time.Time) (*ticket, error) {
-	t := &ticket{m: m, bytes: bytes, granted: make(chan struct{})}
+// acquire waits until a request with a body of so many bytes may go. If it can be
+// made of up to width requests at a time, the ticket says how many may go.
+func (s *Shared) acquire(ctx context.Context, m *member, bytes int64, width int, now func() time.Time) (*ticket, error) {
+	t := &ticket{m: m, bytes: bytes, width: width, granted: make(chan struct{})}
 	s.mu.Lock()
 	s.line = append(s.line, t)
 	s.mu.Unlock()
@@ -201,12 +204,10 @@ func (s *Shared) grant(now time.Time) {
 			continue
 		}
 		t.since = now
-		if t.m.flying++; t.m.flying == 1 {
+		if t.m.flying == 0 {
 			s.active++
 		}
-		for _, l := range t.m.limits {
-			l.inFlight++
-		}
+		s.count(t, t.width)
 		s.flying = append(s.flying, t)
 		close(t.granted)
 	}
@@ -214,9 +215,18 @@ func (s *Shared) grant(now time.Time) {
 	s.line = kept
 }
 
-// may says whether a request may go, and if so takes its memory.
+// count adds n requests in flight.
+func (s *Shared) count(t *ticket, n int) {
+	s.inFlight += n
+	t.m.flying += n
+	for _, l := range t.m.limits {
+		l.inFlight += n
+	}
+}
+
+// may says whether a request may go, and if so how many at a time, and takes its memory.
 func (s *Shared) may(t *ticket, now time.Time) bool {
-	if len(s.flying) >= s.concurrency {
+	if s.inFlight >= s.concurrency {
 		return false
 	}
 	m := t.m
@@ -236,20 +246,32 @@ func (s *Shared) may(t *ticket, now time.Time) bool {
 			return false
 		}
 	}
-	if m.flying > 0 {
-		idle := len(s.members) - s.active
-		if trouble || s.concurrency-len(s.flying) <= min(idle, s.concurrency/2) {
+	// What the others have a right to that have nothing in flight.
+	idle := len(s.members) - s.active
+	if m.flying == 0 {
+		idle--
+	}
+	free := s.concurrency - s.inFlight - min(idle, s.concurrency/2)
+	if m.flying > 0 && (trouble || free <= 0) {
+		return false
+	}
+	if s.budget != nil {
+		share := s.budget.requests()
+		if trouble || m.flying > 0 {
+			share /= 2
+		}
+		if !s.budget.fly(t.bytes, share) {
 			return false
 		}
 	}
-	if s.budget == nil {
-		return true
+	if trouble {
+		free = 1
 	}
-	share := s.budget.requests()
-	if trouble || m.flying > 0 {
-		share /= 2
+	for _, l := range m.limits {
+		free = min(free, l.limit-l.inFlight)
 	}
-	return s.budget.fly(t.bytes, share)
+	t.width = max(min(t.width, free), 1)
+	return true
 }
 
 // trouble returns the destinations that fail, hang or are slow, with how many
@@ -284,11 +306,8 @@ func (s *Shared) release(t *ticket, known bool, blamed [3]bool, now time.Time) {
 func (s *Shared) land(t *ticket, now time.Time) {
 	i := slices.Index(s.flying, t)
 	s.flying = slices.Delete(s.flying, i, i+1)
-	if t.m.flying--; t.m.flying == 0 {
+	if s.count(t, -t.width); t.m.flying == 0 {
 		s.active--
-	}
-	for _, l := range t.m.limits {
-		l.inFlight--
 	}
 	s.budget.land(t.bytes)
 	s.grant(now)

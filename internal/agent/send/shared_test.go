@@ -1,6 +1,7 @@
 package send
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"logtail/internal/delivery"
 	"logtail/internal/sls"
 )
 
@@ -96,6 +98,55 @@ func TestDestinationsThatHangHoldUpNobody(t *testing.T) {
 					t.Errorf("%d + %d bytes used", queued, flight)
 				}
 			})
+		})
+	}
+}
+
+// broad is a service that is sent several requests at a time.
+type broad struct {
+	*service
+	all *crowd
+}
+
+func (b broad) Width() int { return 4 }
+
+func (b broad) SendWide(ctx context.Context, pkgs []*Package, width int) ([]Outcome, error) {
+	for range width {
+		b.all.in()
+		defer b.all.out()
+	}
+	return b.Send(ctx, pkgs)
+}
+
+func TestATransportOfSeveralRequestsIsCountedAsSuch(t *testing.T) {
+	for _, c := range []struct{ concurrency, lanes, want int }{{20, 10, 4}, {20, 2, 2}, {3, 10, 3}, {1, 10, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			var all crowd
+			s := newService()
+			s.took = time.Second
+			d := NewDest(broad{s, &all}, Options{Shared: NewShared(c.concurrency, nil), Target: Target{"r", "p", "l"}})
+			go d.Run(t.Context())
+			var lanes []*Lane
+			for range c.lanes {
+				o := newOwner()
+				lanes = append(lanes, d.Lane(delivery.NewStreamID().Lane("f", ""), o, delivery.Checkpoint{}, true))
+				<-o.ready
+			}
+			hold := func(n int) { d.mu.Lock(); d.requests = n; d.mu.Unlock() }
+			hold(destRequests) // so that all of them come into one request
+			for _, l := range lanes {
+				l.Put(pkg(0))
+			}
+			pass(time.Second)
+			hold(0)
+			d.signal()
+			pass(time.Minute)
+			if all.top != c.want {
+				t.Errorf("%d requests at once, want %d", all.top, c.want)
+			}
+			for _, l := range lanes {
+				want(t, s, l, 0, 1)
+			}
 		})
 	}
 }
