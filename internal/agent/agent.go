@@ -346,6 +346,17 @@ func (a *Agent) close() error {
 	return a.giveBack()
 }
 
+// settled says whether every pipeline has scanned, so that each stream that is
+// known has been asked for what the disk buffer has of it.
+func (a *Agent) settled() bool {
+	for _, run := range a.runs {
+		if !run.complete.Load() {
+			return false
+		}
+	}
+	return true
+}
+
 // checkFinished ends Run when every one-time input is read and delivered.
 func (a *Agent) checkFinished() {
 	if !a.opt.Once {

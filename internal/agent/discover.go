@@ -361,5 +361,8 @@ func (a *Agent) scanned(run *pipelineRun) {
 		}
 	}
 	run.complete.Store(true)
+	if a.settled() {
+		a.shared.Settled()
+	}
 	a.checkFinished()
 }

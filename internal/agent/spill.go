@@ -136,7 +136,7 @@ func (w *worker) goAlone(s *stream, now time.Time) {
 	for i := range s.lanes {
 		some = some || s.ready[i]
 	}
-	if !some {
+	if !some || s.gone { // where a file is gone, the checkpoint may lie behind what was delivered
 		return
 	}
 	if s.blocked.IsZero() {
