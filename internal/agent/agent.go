@@ -99,6 +99,8 @@ type Agent struct {
 	shadows  map[filePath]*shadow
 	archives map[read.Identity]struct{} // compressed files whose content streams have
 	unclear  map[filePath]struct{}      // compressed files that cannot be told yet
+	chains   map[filePath]struct{}      // paths for which files are looked for that were rotated away unseen
+	empty    map[filePath]struct{}      // paths of empty files, for which that is done a little later, too
 	tombs    []state.Tomb
 
 	runs  map[string]*pipelineRun
@@ -142,7 +144,7 @@ func newAgent(o Options, service func(k destKey, region string) (send.Transport,
 	}
 	a := &Agent{
 		opt: o, now: o.Now, log: o.Log, queue: newSchedule(), files: newFiles(), again: again{wake: make(chan struct{}, 1)},
-		shadows: map[filePath]*shadow{}, archives: map[read.Identity]struct{}{}, unclear: map[filePath]struct{}{},
+		shadows: map[filePath]*shadow{}, archives: map[read.Identity]struct{}{}, unclear: map[filePath]struct{}{}, chains: map[filePath]struct{}{}, empty: map[filePath]struct{}{},
 		runs: map[string]*pipelineRun{}, dests: map[destKey]*send.Dest{}, finish: func() {}, maxHandles: read.MaxOpen(),
 	}
 	if a.service = service; service == nil {

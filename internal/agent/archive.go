@@ -145,7 +145,8 @@ func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known
 			list = append(list, state.Tomb{End: k.End, Tail: k.Tail, At: live})
 		}
 	}
-	for _, t := range a.tombs {
+	// After the live ones: one that ends leaves its tombstone before it is no more among them.
+	for _, t := range a.buried() {
 		if t.Pipeline == run.p.Name && t.Dir == dir && begins(t.HeadLen, t.Head) {
 			list = append(list, t)
 		}
@@ -173,6 +174,16 @@ func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known
 		at, hash = t.End, t.Tail
 	}
 	return false, at, hash, nil
+}
+
+// maxTombs bounds how many ended streams are known, as the state file does.
+const maxTombs = 10_000
+
+// buried returns what stays of all streams that have ended.
+func (a *Agent) buried() []state.Tomb {
+	a.tombs = append(a.tombs, a.again.buried()...)
+	a.tombs = a.tombs[max(0, len(a.tombs)-maxTombs):]
+	return a.tombs
 }
 
 // live marks a stream among the ended ones.

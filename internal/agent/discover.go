@@ -46,26 +46,28 @@ func (a *Agent) discover(ctx context.Context, events <-chan []monitor.Event) {
 			}
 			a.arrangeAll()
 		case <-a.again.wake:
-			list, tombs := a.again.take()
-			a.tombs = append(a.tombs, tombs...)
-			begun := 0
+			list := a.again.take()
 			for i := range list {
 				l := &list[i]
 				if l.begun {
-					if begun++; begun <= maxStrangers {
-						a.succession(l.run, l.path, nil)
-					}
+					a.chains[l.filePath] = struct{}{}
 				} else if !l.reborn || !a.reborn(l) {
 					a.found(l.run, &monitor.Event{Watch: l.run.p.Name, Kind: monitor.Changed, Path: l.path})
 				}
 			}
 			a.arrangeAll()
+			a.begin()
 		case <-clean.C:
 			a.forget()
 		case <-tick.C:
 			a.reshadow()
 			a.reconsider()
 			a.arrangeAll()
+			for key := range a.empty {
+				a.chains[key] = struct{}{}
+				delete(a.empty, key)
+			}
+			a.begin()
 		}
 	}
 }
@@ -123,12 +125,21 @@ func (g *again) bury(t state.Tomb) {
 	g.tombs = append(g.tombs, t)
 }
 
-func (g *again) take() ([]look, []state.Tomb) {
+func (g *again) take() []look {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list, tombs := g.list, g.tombs
-	g.list, g.tombs = nil, nil
-	return list, tombs
+	list := g.list
+	g.list = nil
+	return list
+}
+
+// buried takes what was told of ended streams.
+func (g *again) buried() []state.Tomb {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	tombs := g.tombs
+	g.tombs = nil
+	return tombs
 }
 
 // reborn makes the stream that follows one whose file was truncated and is not
@@ -172,7 +183,9 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 		if !run.complete.Load() && s.behind(size) {
 			run.arrived(s, nil) // it has its place among the rotated files, too
 		}
-		s.here(e.Path, size, mtime)
+		if s.here(e.Path, size, mtime) {
+			a.chains[filePath{run, e.Path}], a.empty[filePath{run, e.Path}] = struct{}{}, struct{}{}
+		}
 		return
 	}
 	was := a.files.last(run, e.Path)
@@ -199,6 +212,9 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 	if !run.input.Once && !run.firstScan {
 		run.arrived(s, was)
 		run.remember(e.Path, was, a.now())
+	}
+	if s.mtime = mtime; size == 0 && !run.input.Once {
+		a.empty[filePath{run, e.Path}] = struct{}{} // modification times are too coarse to tell what was just emptied again
 	}
 	s.rec.Seen, s.rec.SizeSeen = mtime/int64(time.Second), uint64(size)
 	switch {

@@ -67,14 +67,18 @@ func (s *stream) renumber(path string, id read.Identity, size, mtime int64) bool
 	return true
 }
 
-// here says that the stream's file is at path and may have changed.
-func (s *stream) here(path string, size, mtime int64) {
+// here says that the stream's file is at path and may have changed. It says
+// whether the file is empty and was modified: what was written to it meanwhile
+// may have been rotated away by copytruncate.
+func (s *stream) here(path string, size, mtime int64) (emptied bool) {
 	s.mu.Lock()
 	if s.done || s.frozen { // since it was looked up: the path is to be looked at again
 		s.mu.Unlock()
 		s.a.again.add(look{filePath: filePath{s.run, path}})
-		return
+		return false
 	}
+	emptied = size == 0 && s.rec.HeadLen == 0 && s.mtime != mtime && !s.run.input.Once
+	s.mtime = mtime
 	switch {
 	case s.path == path:
 	case !s.gone && s.leads(s.path):
@@ -116,6 +120,7 @@ func (s *stream) here(path string, size, mtime int64) {
 	case wake:
 		s.a.queue.add(s)
 	}
+	return emptied
 }
 
 // leads says whether the stream's file is at path.

@@ -59,6 +59,7 @@ type stream struct {
 	passed atomic.Bool // those may go on
 
 	path     string          // where the file is now
+	mtime    int64           // of the file at the last look, unix nanoseconds; 0: not known
 	blocked  time.Time       // since when not every destination takes packages; zero: they do
 	spilling bool            // what the destinations cannot take goes to the disk buffer
 	unlinked bool            // the file was deleted: it is there only as long as it is open
@@ -444,14 +445,14 @@ func (s *stream) end(forget bool) {
 	}
 	s.closeFile()
 	s.group.Release(nil)
-	s.a.files.drop(s, s.rec.Inode, s.path)
-	for _, path := range append(s.aliases, s.path, s.rec.Path, s.rec.Origin) {
-		s.a.files.forget(s, path)
-	}
-	s.a.files.end(s)
 	if forget {
 		s.forgot = true
 		s.bury()
 		s.a.saver.remove(s.rec.ID)
 	}
+	s.a.files.drop(s, s.rec.Inode, s.path)
+	for _, path := range append(s.aliases, s.path, s.rec.Path, s.rec.Origin) {
+		s.a.files.forget(s, path)
+	}
+	s.a.files.end(s)
 }

@@ -132,6 +132,19 @@ func (a *Agent) succession(run *pipelineRun, path string, last *stream) {
 	}
 }
 
+// begin looks for what was rotated away from files that were empty when they
+// were looked at last: a part at a time, as each costs the listing of a folder.
+func (a *Agent) begin() {
+	n := 0
+	for key := range a.chains {
+		if n++; n > maxStrangers {
+			break
+		}
+		delete(a.chains, key)
+		a.succession(key.run, key.path, a.files.at(key.run, key.path))
+	}
+}
+
 // isWaiting says whether the stream was found while the agent was not running and has
 // not got its place yet.
 func (s *stream) isWaiting() bool {
@@ -213,7 +226,21 @@ func (a *Agent) isCopy(run *pipelineRun, path string, e *read.Entry) (known bool
 			}
 		}
 	}
-	return false, 0, none
+	for _, t := range a.buried() {
+		if t.Pipeline != run.p.Name || t.Dir != filepath.Dir(path) || t.HeadLen == 0 || t.End <= base || uint64(facts.Size) < t.End {
+			continue
+		}
+		if h, ok := facts.Head(t.HeadLen); !ok || h != t.Head {
+			continue
+		}
+		if h, ok := facts.Tail(t.End); ok && h == t.Tail {
+			base, hash = t.End, h
+		}
+	}
+	if base == 0 {
+		return false, 0, none
+	}
+	return uint64(facts.Size) == base, base, hash
 }
 
 const (
