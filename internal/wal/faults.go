@@ -16,6 +16,8 @@ type Faults struct {
 type Hooks struct {
 	// Write stands in the place of WriteAt of a segment.
 	Write func(f *os.File, p []byte, off int64) (int, error)
+	// Read stands in the place of ReadAt of a segment.
+	Read func(f *os.File, p []byte, off int64) (int, error)
 	// Sync stands in the place of Sync of a segment.
 	Sync func(f *os.File) error
 	// Step is asked before each other change of the disk. An error is what the
@@ -51,6 +53,20 @@ func (f *Faults) get() Hooks {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.hooks
+}
+
+func (f *Faults) readAt(file *os.File, p []byte, off int64) (int, error) {
+	if read := f.get().Read; read != nil {
+		return read(file, p, off)
+	}
+	return file.ReadAt(p, off)
+}
+
+func (f *Faults) writeAt(file *os.File, p []byte, off int64) (int, error) {
+	if write := f.get().Write; write != nil {
+		return write(file, p, off)
+	}
+	return file.WriteAt(p, off)
 }
 
 func (f *Faults) step(op Op, path string) error {

@@ -95,6 +95,12 @@ func LockFolder(dir string) (*os.File, error) {
 // IsNoSpace says whether err means a full disk or an exhausted quota.
 func IsNoSpace(err error) bool { return isNoSpace(err) }
 
+// IsBadSector says whether err means that the disk could not read a place.
+func IsBadSector(err error) bool { return isBadSector(err) }
+
+// IsReadOnly says whether err means that the disk takes no changes.
+func IsReadOnly(err error) bool { return isReadOnly(err) }
+
 // SyncDir makes the names in a folder durable.
 func SyncDir(dir string) error { return syncDir(dir) }
 

@@ -25,14 +25,25 @@ func (h *handle) close() {
 
 // open opens the log and returns its bounds; see Options for known and durable.
 func (l *Log) open(known, durable uint64) (h *handle, first, next uint64, err error) {
-	list := &segmentList{log: l.opts.Logger, faults: l.opts.Faults, dir: l.dir, durable: durable}
+	list := &segmentList{log: l.opts.Logger, faults: l.opts.Faults, dir: l.dir, durable: durable, bad: l.opts.Bad, now: l.opts.Now}
 	h = &handle{files: newFiles(l.opts.Faults, list), list: list}
 	list.salvaging = l.opts.Salvage
 	if known > 0 {
 		h.list.known, h.list.acked = true, known-1
 	}
-	h.w, err = raftwal.Open(l.dir, raftwal.WithMetaStore(h.list), raftwal.WithSegmentFiler(segment.NewFiler(l.dir, h.files)),
-		raftwal.WithSegmentSize(l.opts.SegmentSize), raftwal.WithLogger(raftLogger(l.opts.Logger)))
+	take := func() {
+		h.w, err = raftwal.Open(l.dir, raftwal.WithMetaStore(h.list), raftwal.WithSegmentFiler(segment.NewFiler(l.dir, h.files)),
+			raftwal.WithSegmentSize(l.opts.SegmentSize), raftwal.WithLogger(raftLogger(l.opts.Logger)))
+	}
+	if take(); err != nil && !list.salvaging {
+		mended, err2 := list.mendHeaders()
+		if err2 != nil {
+			err = errors.Join(err, err2)
+		} else if mended {
+			h.files.close()
+			take()
+		}
+	}
 	if errors.Is(err, raftwal.ErrCorrupt) {
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
@@ -51,11 +62,37 @@ func (l *Log) open(known, durable uint64) (h *handle, first, next uint64, err er
 		first = h.list.base()
 		next = first
 	}
+	if want := max(known, durable+1); l.opts.Lost != nil && next < want {
+		if err := l.fill(h, next, want); err != nil {
+			h.close()
+			return nil, 0, 0, err
+		}
+		next = want
+	}
 	if known > 0 && next != known {
 		h.close()
 		return nil, 0, 0, fmt.Errorf("the log ends at record %d and not at %d, which was stored: %w", next-1, known-1, ErrDamaged)
 	}
 	return h, first, next, nil
+}
+
+// fillRecords is how many records of those that stand for lost ones go into one write.
+const fillRecords = 4096
+
+// fill stores Options.Lost under the numbers from next up to, not including, to.
+func (l *Log) fill(h *handle, next, to uint64) error {
+	l.opts.Logger.Error("records of the log are lost; nothing can be read in their place", "first", next, "last", to-1)
+	for next < to {
+		list := make([]*raft.Log, min(to-next, fillRecords))
+		for i := range list {
+			list[i] = &raft.Log{Index: next + uint64(i), Data: l.opts.Lost.Head, Extensions: l.opts.Lost.Data}
+		}
+		if err := h.w.StoreLogs(list); err != nil {
+			return fmt.Errorf("storing what stands for lost records: %w", err)
+		}
+		next += uint64(len(list))
+	}
+	return nil
 }
 
 // install makes h the handle of the log.
@@ -99,7 +136,7 @@ func (h *handle) record(seq uint64) (r Record, err error) {
 		if isDamage(err) {
 			return r, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		return r, err
+		return r, h.list.giveUp(seq, err)
 	}
 	if l.Index != seq {
 		return r, ErrDamaged

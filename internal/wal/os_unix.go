@@ -38,3 +38,9 @@ func syncDir(dir string) error {
 func isNoSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
+
+// isReadOnly says whether err means that the disk takes no changes.
+func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
+
+// isBadSector says whether err means that the disk could not read a place.
+func isBadSector(err error) bool { return errors.Is(err, unix.EIO) }

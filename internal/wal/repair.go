@@ -82,11 +82,19 @@ func (l *segmentList) repairTail(info *types.SegmentInfo) (commit, error) {
 	if err != nil {
 		return commit{}, err
 	}
-	found, err := l.lastCommit(f, stat.Size(), info)
+	found, err := l.lastCommit(faultyFile{f, l.faults}, stat.Size(), info)
 	if l.salvaging && !l.known && (errors.Is(err, ErrDamaged) || err == nil && found.at > 0) {
 		// A segment that raft-wal will not read is cut off as a whole.
 		if whole, err2 := hasHeader(f, info); err != nil || err2 != nil || !whole {
 			found, err = commit{}, err2
+		}
+	}
+	if !l.salvaging {
+		if whole, err2 := hasHeader(faultyFile{f, l.faults}, info); err == nil && (err2 != nil || !whole && found.at > 0) {
+			err = errors.Join(ErrDamaged, err2)
+		}
+		if skip := l.hopeless(path, err); skip || errors.Is(err, ErrDamaged) || err == nil && (l.short(&found, info) || !l.known && found.end() != stat.Size()) {
+			return l.mendTail(f, stat.Size(), info, skip)
 		}
 	}
 	if err != nil {
@@ -101,20 +109,82 @@ func (l *segmentList) repairTail(info *types.SegmentInfo) (commit, error) {
 			return commit{}, err
 		}
 	}
-	if last := info.BaseIndex + found.entries - 1; !l.known && last < l.durable {
-		l.log.Error("a log lost records that were durable: the disk returned something else than was written; a copy of the segment is kept",
-			"segment", path, "copy", path+".damaged", "last_readable", last, "last_durable", l.durable)
-		if err := copyFile(l.faults, path, path+".damaged"); err != nil {
+	return found, l.cut(f, found.end())
+}
+
+// cut cuts a segment durably.
+func (l *segmentList) cut(f *os.File, size int64) error {
+	if err := l.faults.step(OpTruncate, f.Name()); err != nil {
+		return err
+	}
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	return l.faults.sync(f)
+}
+
+// faultyFile reads a file as tests want it to be read.
+type faultyFile struct {
+	f      *os.File
+	faults *Faults
+}
+
+func (r faultyFile) ReadAt(p []byte, off int64) (int, error) { return r.faults.readAt(r.f, p, off) }
+
+// sure is how many records of a segment were durable for certain.
+func (l *segmentList) sure(info *types.SegmentInfo) uint64 {
+	last := l.durable
+	if l.known {
+		last = l.acked
+	}
+	return max(last+1, info.BaseIndex) - info.BaseIndex
+}
+
+// short says whether the last segment ends before what was durable.
+func (l *segmentList) short(end *commit, info *types.SegmentInfo) bool {
+	return end.entries < l.sure(info)
+}
+
+// mendTail puts the frames of the last segment in order and cuts it behind the last
+// batch that counts. skip says that what the disk cannot read is given up.
+func (l *segmentList) mendTail(f *os.File, size int64, info *types.SegmentInfo, skip bool) (commit, error) {
+	path := f.Name()
+	b, zeros, err := l.readAll(f, size, skip)
+	if err != nil {
+		return commit{}, fmt.Errorf("segment %s: %w", path, err)
+	}
+	var m mender
+	var end commit
+	var patches []patch
+	if len(b) >= fileHeader {
+		m = *newMender(b, info)
+		m.patches = append(zeros, m.patches...) // first, as a part of such a place cannot be written
+		end, patches = m.keep(l.sure(info), l.known)
+	}
+	short := l.short(&end, info)
+	if len(patches) > 0 || short {
+		to := freshName(path)
+		if err := copyFile(l.faults, path, to); err != nil && !isNoSpace(err) && !isBadSector(err) {
+			return commit{}, err
+		}
+		l.log.Error("the disk returned something else than was written to the log, or lost records of it; it is mended as far as that is possible, and a copy is kept",
+			"segment", path, "copy", to, "places", len(patches), "lost_records", m.lost, "last_readable", info.BaseIndex+end.entries-1,
+			"last_durable", info.BaseIndex+l.sure(info)-1)
+	}
+	for _, p := range patches {
+		if _, err := l.faults.writeAt(f, m.b[p.from:p.to], int64(p.from)); err != nil {
 			return commit{}, err
 		}
 	}
-	if err := l.faults.step(OpTruncate, path); err != nil {
-		return commit{}, err
+	if len(patches) > 0 {
+		if err := l.faults.sync(f); err != nil {
+			return commit{}, err
+		}
 	}
-	if err := f.Truncate(found.end()); err != nil {
-		return commit{}, err
+	if stat, err := f.Stat(); err != nil || stat.Size() == end.end() {
+		return end, err
 	}
-	return found, l.faults.sync(f)
+	return end, l.cut(f, end.end())
 }
 
 // lastCommit finds the last batch of a segment that counts.
@@ -217,4 +287,46 @@ func (c *commit) valid(r io.ReaderAt) (bool, error) {
 		return false, err
 	}
 	return h.Sum32() == c.crc, nil
+}
+
+// mendHeaders writes the headers of the full segments anew where they are damaged: all
+// that is in them is listed. raft-wal would not open the log.
+func (l *segmentList) mendHeaders() (mended bool, err error) {
+	for _, info := range l.current().Segments {
+		if info.SealTime.IsZero() {
+			continue
+		}
+		done, err := l.mendHeader(&info)
+		if err != nil {
+			return mended, fmt.Errorf("segment %s: %w", l.segmentPath(&info), err)
+		}
+		mended = mended || done
+	}
+	return mended, nil
+}
+
+func (l *segmentList) mendHeader(info *types.SegmentInfo) (bool, error) {
+	path := l.segmentPath(info)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	whole, err := hasHeader(faultyFile{f, l.faults}, info)
+	if whole || err != nil && !l.hopeless(path, err) {
+		return false, err
+	}
+	b := appendHeader(nil, info)
+	if err != nil { // a part of a place that cannot be read cannot be written
+		stat, err := f.Stat()
+		if err != nil {
+			return false, err
+		}
+		b = append(b, make([]byte, min(sectorSize, max(stat.Size(), fileHeader))-fileHeader)...)
+	}
+	l.log.Error("the header of a segment of the log is damaged; it is written anew", "segment", path)
+	if _, err := l.faults.writeAt(f, b, 0); err != nil {
+		return false, err
+	}
+	return true, l.faults.sync(f)
 }

@@ -109,7 +109,7 @@ func (m *mender) told(at int) (seq uint64, length int) {
 	b := m.b[at:]
 	field := func() (v uint64) {
 		v, n := binary.Uvarint(b)
-		if n <= 0 || v > segment.MaxEntrySize && seq != 0 {
+		if n <= 0 {
 			b = nil
 			return 0
 		}

@@ -36,6 +36,8 @@ type segmentList struct {
 	known   bool   // acked is the last record of the log
 	acked   uint64 // the last record that was reported as stored
 	durable uint64 // a record up to which the log is known to have been durable
+	bad     *BadSectors
+	now     func() time.Time
 
 	salvage
 

@@ -146,14 +146,11 @@ type segmentFile struct {
 }
 
 // ReadAt implements types.WritableFile.
-func (s *segmentFile) ReadAt(p []byte, off int64) (int, error) { return s.f.ReadAt(p, off) }
+func (s *segmentFile) ReadAt(p []byte, off int64) (int, error) { return s.fs.readAt(s.f, p, off) }
 
 // WriteAt implements types.WritableFile.
 func (s *segmentFile) WriteAt(p []byte, off int64) (int, error) {
-	if write := s.fs.faults.get().Write; write != nil {
-		return write(s.f, p, off)
-	}
-	return s.f.WriteAt(p, off)
+	return s.fs.faults.writeAt(s.f, p, off)
 }
 
 // Sync implements types.WritableFile.
@@ -216,7 +213,7 @@ func (s *sealedFile) ReadAt(p []byte, off int64) (int, error) {
 			}
 		}
 	}
-	return s.f.ReadAt(p, off)
+	return s.fs.readAt(s.f, p, off)
 }
 
 // Close implements types.ReadableFile.

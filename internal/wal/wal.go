@@ -42,16 +42,23 @@ type Options struct {
 	SegmentSize int
 	// Next is the number behind the last record that is known to have been
 	// stored, 0 if nothing is known. Then the log must end there: what it has
-	// behind it is cut off, and if it has less, Open fails with ErrDamaged.
+	// behind it is cut off, and if it has less, Open fails with ErrDamaged, unless
+	// there is Lost.
 	Next uint64
 	// Durable is a record up to which the log is known to have been durable
 	// once; 0 if nothing is known. If the log has less, that is logged, and a
 	// copy of the damaged segment is kept.
 	Durable uint64
+	// Lost, if it is not nil, is stored in the place of each record that the log
+	// had, by Next and Durable, and has not any more, so that no number is used twice.
+	Lost *Record
 	// Salvage lets Open go on without what is damaged or gone; see Log.Lost.
 	// Numbers may begin at 1 again if the list of the segments is damaged. It
 	// does not go together with Next.
 	Salvage bool
+	// Bad remembers places that the disk cannot read over several Opens; nil: only
+	// as long as the log is open.
+	Bad *BadSectors
 	// Now is the clock of the pause after failed writes; time.Now if nil.
 	Now func() time.Time
 	// Logger is slog.Default if nil. It should name the log.
@@ -105,6 +112,9 @@ func Open(dir string, o Options) (*Log, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.Bad == nil {
+		o.Bad = &BadSectors{}
 	}
 	l := &Log{dir: dir, opts: o}
 	h, first, next, err := l.open(o.Next, o.Durable)

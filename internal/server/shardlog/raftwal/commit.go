@@ -180,6 +180,7 @@ func (s *shard) commitBatch(batch []*request) error {
 			s.lanes.rollBack(0)
 			return err
 		}
+		s.sum = sumOf(entries[len(entries)-1].Head)
 	}
 	s.lanes.settle()
 	s.received = received

@@ -1,6 +1,7 @@
 package raftwal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -273,7 +274,12 @@ func TestNewerRecordStopsTheShard(t *testing.T) {
 		if b[i] != recordVersion {
 			t.Fatalf("no version at %d: % x", i, b[:i+4])
 		}
-		b[i]++
+		r := lines(0, 1)
+		n := len(b) // the head ends where its data, and the length of that, begin
+		if n = bytes.Index(b, r.Data); n < 0 {
+			t.Fatal("no data")
+		}
+		newerHead(b[i:n-1], r.Data)
 		fixCommit(b)
 		return b
 	})

@@ -1,7 +1,9 @@
 package raftwal
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 
 	"logtail/internal/delivery"
@@ -32,7 +34,8 @@ import (
 //	ends         uvarint length, bytes
 //
 // The checksum is ours because raft-wal verifies only the last write, and only
-// when it opens.
+// when it opens. In later versions it has to stand in the same place and to begin
+// with the version, so that a damaged version does not look like a newer one.
 const (
 	recordVersion = 1
 	recordPrefix  = 1 + 4
@@ -74,6 +77,12 @@ func appendHead(dst []byte, r *shardlog.Record) []byte {
 	return dst
 }
 
+// lostHead is the head of a record that stands for one that is lost.
+var lostHead = []byte("\x00lost: the disk returned something else than was written")
+
+// sumOf is the checksum in a head.
+func sumOf(head []byte) uint32 { return binary.LittleEndian.Uint32(head[1:]) }
+
 // decodeRecord reads a record; its Data, state and ends are views into the
 // arguments. The error is a *wal.VersionError or wal.ErrDamaged.
 func decodeRecord(head, data []byte) (shardlog.Record, error) {
@@ -81,16 +90,21 @@ func decodeRecord(head, data []byte) (shardlog.Record, error) {
 	if len(head) == 0 {
 		return r, wal.ErrDamaged
 	}
-	if head[0] > recordVersion {
-		return r, &wal.VersionError{What: "record", Found: int(head[0]), Own: recordVersion}
+	if bytes.Equal(head, lostHead) {
+		return r, fmt.Errorf("%w: it was lost before", wal.ErrDamaged)
 	}
-	if head[0] != recordVersion || len(head) < recordPrefix || len(head) > maxHeadBytes || len(data) > maxRecordBytes {
+	if len(head) < recordPrefix || len(head) > maxHeadBytes || len(data) > maxRecordBytes {
 		return r, wal.ErrDamaged
 	}
-	sum := crc32.Update(crc32.Checksum(head[recordPrefix:], castagnoli), castagnoli, data)
-	if sum != binary.LittleEndian.Uint32(head[1:]) {
+	stored := sumOf(head)
+	if crc32.Update(crc32.Checksum(head[recordPrefix:], castagnoli), castagnoli, data) != stored {
+		sum := crc32.Update(crc32.Checksum(head[:1], castagnoli), castagnoli, head[recordPrefix:])
+		if head[0] > recordVersion && crc32.Update(sum, castagnoli, data) == stored {
+			return r, &wal.VersionError{What: "record", Found: int(head[0]), Own: recordVersion}
+		}
 		return r, wal.ErrDamaged
 	}
+	// With this checksum it is of version 1, also if that byte says something else.
 	d := decoder{b: head[recordPrefix:]}
 	r.Received = d.varint()
 	r.Compress = sls.CompressType(d.byte())
@@ -150,6 +164,13 @@ func (d *decoder) byte() byte {
 func (d *decoder) fixed64() uint64 {
 	if v := d.take(8); v != nil {
 		return binary.LittleEndian.Uint64(v)
+	}
+	return 0
+}
+
+func (d *decoder) fixed32() uint32 {
+	if v := d.take(4); v != nil {
+		return binary.LittleEndian.Uint32(v)
 	}
 	return 0
 }

@@ -19,6 +19,7 @@ type shard struct {
 	e    *engine
 	key  shardlog.Key
 	path string // for messages
+	bad  wal.BadSectors
 
 	first, next atomic.Uint64 // next is 0 until the shard was opened once
 	used        atomic.Int64  // when it was used last, unix nanoseconds
@@ -29,6 +30,7 @@ type shard struct {
 	gone     error  // ErrClosed after close or drop
 	lanes    *lanes // nil while the shard is idle
 	received int64  // of the last record
+	sum      uint32 // the checksum of the last record, 0 if it is not known
 	snapped  uint64 // the record up to which the snapshot on disk goes
 	sessions bool   // sessions were raised since the snapshot
 	snapAt   int64  // when the next snapshot is due, unix nanoseconds
@@ -57,6 +59,8 @@ func (s *shard) fail(err error) error {
 		return err
 	case wal.IsNoSpace(err):
 		return fmt.Errorf("%w: shard %s: %w", shardlog.ErrNoSpace, s.path, err)
+	case wal.IsReadOnly(err):
+		return fmt.Errorf("shardlog: shard %s: the disk takes no changes; it goes on by itself when the disk can be written again (is it mounted read-only?): %w", s.path, err)
 	}
 	return fmt.Errorf("shardlog: shard %s: %w", s.path, err)
 }
@@ -82,10 +86,7 @@ func (s *shard) openLocked() error {
 	if err != nil {
 		return err
 	}
-	l, err := wal.Open(dir, wal.Options{
-		SegmentSize: s.e.opts.SegmentSize, Next: s.next.Load(), Durable: snap.seq, Now: s.e.now,
-		Logger: s.e.log.With("store", s.key.Store, "shard", s.key.Shard), Faults: s.e.opts.faults,
-	})
+	l, err := s.openLog(dir, snap.seq)
 	if err != nil {
 		return err
 	}
@@ -99,49 +100,6 @@ func (s *shard) openLocked() error {
 	s.logMu.Unlock()
 	s.first.Store(first)
 	s.next.Store(next)
-	return nil
-}
-
-// replay makes the lanes of the shard from the snapshot and the log behind it.
-func (s *shard) replay(l *wal.Log, snap *snapshot, first, next uint64) error {
-	ls := &lanes{m: snap.lanes}
-	from := max(snap.seq+1, first)
-	snapped, received := snap.seq, snap.received
-	switch {
-	case snap.seq >= next:
-		// The log is older than the snapshot: it was restored from a copy or
-		// the disk lost something. Lanes whose last record is gone are known
-		// as far as the log goes.
-		s.e.log.Error("the shard log ends before its snapshot; the progress of the lanes is taken back to the log",
-			"shard", s.path, "log_ends_at", next-1, "snapshot_at", snap.seq)
-		for id, l := range ls.m {
-			if l.seq >= next {
-				delete(ls.m, id)
-			}
-		}
-		from, snapped, received = first, 0, 0
-	case snap.seq+1 < first:
-		s.e.log.Error("records that the snapshot of the lanes lacks were dropped; lanes may be unknown", "shard", s.path, "snapshot_at", snap.seq, "first_kept", first)
-	}
-	for seq := from; seq < next; seq++ {
-		r, err := record(l, seq)
-		if errors.Is(err, wal.ErrDamaged) {
-			// Its lane stays where it was, so the agent sends the range again.
-			s.e.log.Error("a record of the shard log is damaged and counts as not stored", "shard", s.path, "record", seq)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		received = max(received, r.Received)
-		if r.Range == nil {
-			continue
-		}
-		ls.set(r.Range.Lane, lane{Progress: delivery.Advance(r.Range, r.Received/int64(time.Second)), seq: seq})
-		ls.settle()
-	}
-	ls.forget(s.e.now().Unix())
-	s.lanes, s.snapped, s.received, s.sessions = ls, snapped, received, false
 	return nil
 }
 
@@ -161,13 +119,18 @@ func (s *shard) uninstall() error {
 
 // record reads one record; its bytes are the caller's.
 func record(l *wal.Log, seq uint64) (shardlog.Record, error) {
-	b, err := l.Get(seq)
-	if err != nil {
-		return shardlog.Record{}, err
-	}
-	r, err := decodeRecord(b.Head, b.Data)
-	r.Seq = seq
+	_, r, err := both(l, seq)
 	return r, err
+}
+
+// both reads a record as it is stored and as what it means.
+func both(l *wal.Log, seq uint64) (b wal.Record, r shardlog.Record, err error) {
+	if b, err = l.Get(seq); err != nil {
+		return b, r, err
+	}
+	r, err = decodeRecord(b.Head, b.Data)
+	r.Seq = seq
+	return b, r, err
 }
 
 // Bounds implements shardlog.Shard.
@@ -277,7 +240,7 @@ func (s *shard) snapshotLocked() error {
 	began := time.Now() // not the injected clock: this measures work
 	now := s.e.now()
 	s.lanes.forget(now.Unix())
-	snap := &snapshot{seq: s.next.Load() - 1, received: s.received, lanes: s.lanes.m}
+	snap := &snapshot{seq: s.next.Load() - 1, received: s.received, sum: s.sum, lanes: s.lanes.m}
 	err := writeSnapshot(s.e.opts.faults, filepath.Join(s.e.dir, s.path, snapshotName), snap)
 	s.snapAt = now.Add(max(s.e.opts.SnapshotEvery, 100*time.Since(began))).UnixNano()
 	if err == nil {

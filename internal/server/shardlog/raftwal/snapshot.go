@@ -19,6 +19,7 @@ import (
 //	version   1 byte
 //	sequence  uvarint, of that record
 //	received  varint, of that record, unix nanoseconds
+//	sum       4 bytes, the checksum of that record, 0 if it is not known; since version 2
 //	lanes     uvarint, then for each
 //	  lane     16 bytes
 //	  sequence uvarint, of the record that made its progress
@@ -35,7 +36,7 @@ import (
 const (
 	snapshotName    = "lanes"
 	snapshotMagic   = "LTLN"
-	snapshotVersion = 1
+	snapshotVersion = 2
 	snapshotPrefix  = len(snapshotMagic) + 1
 	minLaneBytes    = 16 + 1 + 1 + 8 + 1 + 1 + 1 + 1
 )
@@ -43,6 +44,7 @@ const (
 type snapshot struct {
 	seq      uint64
 	received int64
+	sum      uint32
 	lanes    map[delivery.LaneID]lane
 }
 
@@ -51,6 +53,7 @@ func appendSnapshot(dst []byte, s *snapshot) []byte {
 	dst = append(dst, snapshotVersion)
 	dst = binary.AppendUvarint(dst, s.seq)
 	dst = binary.AppendVarint(dst, s.received)
+	dst = binary.LittleEndian.AppendUint32(dst, s.sum)
 	dst = binary.AppendUvarint(dst, uint64(len(s.lanes)))
 	for id, l := range s.lanes {
 		dst = append(dst, id[:]...)
@@ -76,15 +79,19 @@ func decodeSnapshot(b []byte) (*snapshot, error) {
 	if len(b) < snapshotPrefix+4 || string(b[:len(snapshotMagic)]) != snapshotMagic {
 		return nil, wal.ErrDamaged
 	}
-	if v := b[len(snapshotMagic)]; v > snapshotVersion {
-		return nil, &wal.VersionError{What: "snapshot of the lanes", Found: int(v), Own: snapshotVersion}
-	}
 	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
-	if crc32.Checksum(body, castagnoli) != sum {
+	if crc32.Checksum(body, castagnoli) != sum { // first, as it is of the version too
 		return nil, wal.ErrDamaged
+	}
+	version := b[len(snapshotMagic)]
+	if version > snapshotVersion {
+		return nil, &wal.VersionError{What: "snapshot of the lanes", Found: int(version), Own: snapshotVersion}
 	}
 	d := decoder{b: body[snapshotPrefix:]}
 	s := &snapshot{seq: d.uvarint(), received: d.varint()}
+	if version > 1 {
+		s.sum = d.fixed32()
+	}
 	n := d.size(len(d.b) / minLaneBytes)
 	s.lanes = make(map[delivery.LaneID]lane, n)
 	for range n {
@@ -127,17 +134,17 @@ func readSnapshot(log *slog.Logger, path string) (*snapshot, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return empty, nil
 	}
-	if err != nil {
-		return nil, err
+	var s *snapshot
+	if err == nil {
+		s, err = decodeSnapshot(b)
 	}
-	s, err := decodeSnapshot(b)
 	if err == nil {
 		return s, nil
 	}
-	if !errors.Is(err, wal.ErrDamaged) {
+	if !errors.Is(err, wal.ErrDamaged) && !wal.IsBadSector(err) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	log.Error("the snapshot of a shard's lanes is damaged; it is put aside and rebuilt from the log", "file", path, "aside", path+".damaged")
+	log.Error("the snapshot of a shard's lanes is damaged; it is put aside and rebuilt from the log", "file", path, "aside", path+".damaged", "error", err)
 	if err := os.Rename(path, path+".damaged"); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func putSum(dst []byte, parts ...[]byte) {
 }
 
 func someSnapshot() *snapshot {
-	return &snapshot{seq: 1 << 40, received: -5, lanes: map[delivery.LaneID]lane{
+	return &snapshot{seq: 1 << 40, received: -5, sum: 77, lanes: map[delivery.LaneID]lane{
 		{}: {},
 		{1}: {seq: 9, Progress: delivery.Progress{
 			End: 1<<64 - 1, Hash: 1 << 63, Session: 1 << 62, Closed: true, Time: 1 << 50,
@@ -53,8 +53,8 @@ func TestEveryDamageOfASnapshotIsFound(t *testing.T) {
 	for i := range b {
 		c := bytes.Clone(b)
 		c[i] ^= 0x10
-		if _, err := decodeSnapshot(c); err == nil {
-			t.Fatalf("byte %d", i)
+		if _, err := decodeSnapshot(c); !errors.Is(err, wal.ErrDamaged) {
+			t.Fatalf("byte %d: %v", i, err)
 		}
 		if _, err := decodeSnapshot(b[:i]); !errors.Is(err, wal.ErrDamaged) {
 			t.Fatalf("cut at %d: %v", i, err)
@@ -66,11 +66,12 @@ func TestNewerSnapshotIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), snapshotName)
 	b := appendSnapshot(nil, someSnapshot())
 	b[len(snapshotMagic)]++
+	putSum(b[len(b)-4:], b[:len(b)-4])
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := readSnapshot(slog.Default(), path)
-	if err == nil || !strings.Contains(err.Error(), "version 2") || !strings.Contains(err.Error(), path) {
+	if err == nil || !strings.Contains(err.Error(), "version 3") || !strings.Contains(err.Error(), path) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(path); err != nil {
@@ -94,4 +95,19 @@ func FuzzDecodeSnapshot(f *testing.F) {
 			t.Fatalf("%+v became %+v, %v", s, again, err)
 		}
 	})
+}
+
+// TestSnapshotOfTheFirstVersionIsRead: it has no checksum of the last record.
+func TestSnapshotOfTheFirstVersionIsRead(t *testing.T) {
+	want := someSnapshot()
+	b := appendSnapshot(nil, want)
+	at := snapshotPrefix + len(binary.AppendUvarint(nil, want.seq)) + len(binary.AppendVarint(nil, want.received))
+	b = append(b[:at], b[at+4:]...)
+	b[len(snapshotMagic)] = 1
+	putSum(b[len(b)-4:], b[:len(b)-4])
+	got, err := decodeSnapshot(b)
+	want.sum = 0
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
 }
