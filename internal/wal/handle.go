@@ -25,7 +25,7 @@ func (h *handle) close() {
 
 // open opens the log and returns its bounds; see Options for known and durable.
 func (l *Log) open(known, durable uint64) (h *handle, first, next uint64, err error) {
-	list := &segmentList{log: l.opts.Logger, faults: l.opts.Faults, dir: l.dir, durable: durable, bad: l.opts.Bad, now: l.opts.Now}
+	list := &segmentList{log: l.opts.Logger, faults: l.opts.Faults, dir: l.dir, durable: durable, size: uint32(l.opts.SegmentSize), bad: l.opts.Bad, now: l.opts.Now}
 	h = &handle{files: newFiles(l.opts.Faults, list), list: list}
 	list.salvaging = l.opts.Salvage
 	if known > 0 {

@@ -117,7 +117,7 @@ func (m *mender) told(at int) (seq uint64, length int) {
 		return v
 	}
 	seq = field()
-	if seq == 0 || field()|field() != 0 {
+	if term, typ := field(), field(); seq == 0 || term|typ != 0 {
 		return 0, 0
 	}
 	for range 2 { // head and data
@@ -233,7 +233,7 @@ func (m *mender) indexFrame(exact bool) bool {
 	head := frame(segment.FrameIndex, uint32(n))
 	sameHead := bytes.Equal(m.b[m.at:m.at+frameHeader], head)
 	same := bytes.Equal(m.b[m.at+frameHeader:to], want)
-	if exact && !(sameHead && same) || !sameHead && !same {
+	if exact && (!sameHead || !same) || !sameHead && !same {
 		return false
 	}
 	m.put(m.at, head)

@@ -36,6 +36,7 @@ type segmentList struct {
 	known   bool   // acked is the last record of the log
 	acked   uint64 // the last record that was reported as stored
 	durable uint64 // a record up to which the log is known to have been durable
+	size    uint32 // of a segment, in bytes
 	bad     *BadSectors
 	now     func() time.Time
 
@@ -85,6 +86,9 @@ func (l *segmentList) load() (types.PersistentState, error) {
 	if l.salvaging && !l.known && (errors.Is(err, ErrDamaged) || errors.Is(err, errNoList)) {
 		state, err = types.PersistentState{}, l.putAllAside(err)
 	}
+	if !l.salvaging && !l.known && (errors.Is(err, ErrDamaged) || errors.Is(err, errNoList) || err != nil && l.hopeless(segmentsName, err)) {
+		state, err = l.rebuild(err)
+	}
 	if l.salvaging && err == nil {
 		state, err = l.checkSegments(state)
 	}
@@ -115,14 +119,17 @@ func (l *segmentList) read() (state types.PersistentState, err error) {
 		return state, err
 	}
 	var file segmentsFile
-	if err := json.Unmarshal(raw, &file); err != nil {
-		return state, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, ErrDamaged)
+	damaged := json.Unmarshal(raw, &file) != nil
+	// In later versions the checksum has to cover the version too. So with this one it
+	// is of this version, whatever a damaged byte says.
+	if !damaged && crc32.Checksum(file.State, castagnoli) != file.Checksum {
+		if file.Version > segmentsVersion {
+			return state, &VersionError{What: path, Found: file.Version, Own: segmentsVersion}
+		}
+		damaged = true
 	}
-	if file.Version > segmentsVersion {
-		return state, &VersionError{What: path, Found: file.Version, Own: segmentsVersion}
-	}
-	if crc32.Checksum(file.State, castagnoli) != file.Checksum || json.Unmarshal(file.State, &state) != nil {
-		return state, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, ErrDamaged)
+	if damaged || json.Unmarshal(file.State, &state) != nil {
+		return types.PersistentState{}, fmt.Errorf("%s: %w; restore it from a copy: without it the log cannot be read", path, ErrDamaged)
 	}
 	if n := len(state.Segments); n > 0 && !state.Segments[n-1].SealTime.IsZero() {
 		return state, fmt.Errorf("%s lists no segment that is open for writing: %w", path, ErrDamaged)

@@ -213,39 +213,54 @@ func TestWriteThatCannotBeTakenBack(t *testing.T) {
 	}
 }
 
-func TestListOfSegmentsIsLost(t *testing.T) {
+// TestListOfSegmentsIsMadeAnew: it is damaged or gone, and the segments tell what was in it.
+func TestListOfSegmentsIsMadeAnew(t *testing.T) {
 	r := newRig(t, t.TempDir(), 16<<10)
-	for range 5 {
-		r.put(bulk(8 << 10))
+	for i := range 5 {
+		r.put(bulk(8<<10), lines(uint64(i)*10, 1))
 	}
 	r.ok(r.e.Close())
 	list, err := os.ReadFile(r.path(segmentsName))
 	r.ok(err)
-	for name, c := range map[string]struct {
-		change func() error
-		want   string
-	}{
-		"missing": {func() error { return os.Remove(r.path(segmentsName)) }, "is missing"},
-		"damaged": {func() error {
-			return os.WriteFile(r.path(segmentsName), bytes.Replace(list, []byte(`BaseIndex":1,`), []byte(`BaseIndex":9,`), 1), 0o600)
-		}, "damaged"},
-		"cut":   {func() error { return os.WriteFile(r.path(segmentsName), list[:50], 0o600) }, "damaged"},
-		"newer": {func() error { return os.WriteFile(r.path(segmentsName), []byte(`{"version":2}`), 0o600) }, "version 2"},
+	stray := filepath.Join(filepath.Dir(r.path(segmentsName)), "00000000000000000002-0000000000000077.wal")
+	for name, change := range map[string]func(c *rig) error{
+		"missing": func(c *rig) error { return os.Remove(c.path(segmentsName)) },
+		"damaged": func(c *rig) error {
+			return os.WriteFile(c.path(segmentsName), bytes.Replace(list, []byte(`BaseIndex":1,`), []byte(`BaseIndex":9,`), 1), 0o600)
+		},
+		"cut":      func(c *rig) error { return os.WriteFile(c.path(segmentsName), list[:50], 0o600) },
+		"nonsense": func(c *rig) error { return os.WriteFile(c.path(segmentsName), []byte(`{"version":1}`), 0o600) },
+		"with a file that does not belong there": func(c *rig) error {
+			b, err := os.ReadFile(c.segments()[0])
+			return errors.Join(err, os.WriteFile(c.path(filepath.Base(stray)), b[:len(b)/2], 0o600), os.Remove(c.path(segmentsName)))
+		},
 	} {
-		r.ok(c.change())
-		r.open()
-		if _, err := r.e.Shard(key); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), r.path(segmentsName)) {
-			t.Errorf("%s: %v", name, err)
+		c := crashed(t, r, func(c *rig) {
+			if len(c.segments()) < 3 {
+				t.Fatalf("%d segments", len(c.segments()))
+			}
+			c.ok(change(c))
+		})
+		for range 2 {
+			if end, n := c.ends(); end != 50 || n != 10 || c.progress() != 50 {
+				t.Errorf("%s: %d records up to %d, progress %d", name, n, end, c.progress())
+			}
+			c.reopen()
 		}
-		r.ok(r.e.Close())
-		if len(r.segments()) < 3 {
-			t.Fatalf("%s: segments were deleted", name)
+		if seq := c.put(lines(50, 1))[0].Seq; seq != 11 || !c.said.has("made anew") {
+			t.Errorf("%s: the next record got %d", name, seq)
 		}
 	}
-	r.ok(os.WriteFile(r.path(segmentsName), list, 0o600))
+}
+
+func TestNewerListOfSegmentsIsRefused(t *testing.T) {
+	r := newRig(t, t.TempDir(), 16<<10)
+	r.put(bulk(1 << 10))
+	r.ok(r.e.Close())
+	r.ok(os.WriteFile(r.path(segmentsName), []byte(`{"version":2,"checksum":7,"state":{"x":1}}`), 0o600))
 	r.open()
-	if _, n := r.ends(); n != 5 {
-		t.Errorf("%d records", n)
+	if _, err := r.e.Shard(key); err == nil || !strings.Contains(err.Error(), "version 2") || !strings.Contains(err.Error(), r.path(segmentsName)) {
+		t.Errorf("got %v", err)
 	}
 }
 
