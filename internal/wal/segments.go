@@ -122,7 +122,7 @@ func (l *segmentList) read() (state types.PersistentState, err error) {
 	damaged := json.Unmarshal(raw, &file) != nil
 	// In later versions the checksum has to cover the version too. So with this one it
 	// is of this version, whatever a damaged byte says.
-	if !damaged && crc32.Checksum(file.State, castagnoli) != file.Checksum {
+	if !damaged && (len(file.State) == 0 || crc32.Checksum(file.State, castagnoli) != file.Checksum) {
 		if file.Version > segmentsVersion {
 			return state, &VersionError{What: path, Found: file.Version, Own: segmentsVersion}
 		}

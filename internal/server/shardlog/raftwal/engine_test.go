@@ -275,8 +275,8 @@ func TestNewerRecordStopsTheShard(t *testing.T) {
 			t.Fatalf("no version at %d: % x", i, b[:i+4])
 		}
 		r := lines(0, 1)
-		n := len(b) // the head ends where its data, and the length of that, begin
-		if n = bytes.Index(b, r.Data); n < 0 {
+		n := bytes.Index(b, r.Data) // before it stands its length, and before that the head
+		if n < 0 {
 			t.Fatal("no data")
 		}
 		newerHead(b[i:n-1], r.Data)

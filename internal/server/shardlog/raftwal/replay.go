@@ -86,17 +86,7 @@ func unlike(l *wal.Log, snap *snapshot, first uint64) (uint64, error) {
 	case err != nil:
 		return 0, err
 	case bytes.Equal(b.Head, lostHead):
-		from := snap.seq
-		for ; from > first; from-- {
-			b, err := l.Get(from - 1)
-			if err != nil && !errors.Is(err, wal.ErrDamaged) {
-				return 0, err
-			}
-			if err != nil || !bytes.Equal(b.Head, lostHead) {
-				break
-			}
-		}
-		return from, nil
+		return firstLost(l, snap.seq, first)
 	}
 	_, err = decodeRecord(b.Head, b.Data)
 	switch {
@@ -108,4 +98,20 @@ func unlike(l *wal.Log, snap *snapshot, first uint64) (uint64, error) {
 		return first, nil
 	}
 	return 0, nil
+}
+
+// firstLost goes back from a record that is lost to the first of the lost ones.
+func firstLost(l *wal.Log, seq, first uint64) (uint64, error) {
+	for ; seq > first; seq-- {
+		b, err := l.Get(seq - 1)
+		switch {
+		case errors.Is(err, wal.ErrDamaged):
+			return seq, nil
+		case err != nil:
+			return 0, err
+		case !bytes.Equal(b.Head, lostHead):
+			return seq, nil
+		}
+	}
+	return seq, nil
 }
