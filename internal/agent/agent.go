@@ -102,6 +102,7 @@ type Agent struct {
 	chains   map[filePath]struct{}      // paths for which files are looked for that were rotated away unseen
 	empty    map[filePath]struct{}      // paths of empty files, for which that is done a little later, too
 	tombs    []state.Tomb
+	lookedAt time.Time // when former streams were last looked at
 
 	runs  map[string]*pipelineRun
 	dests map[destKey]*send.Dest

@@ -355,6 +355,10 @@ func (run *pipelineRun) remember(path string, s *stream, now time.Time) {
 // forgetFormer forgets what was at paths a while ago.
 func (a *Agent) forgetFormer() {
 	now := a.now()
+	if now.Sub(a.lookedAt) < formerTime/4 { // at a start there may be 100,000
+		return
+	}
+	a.lookedAt = now
 	for _, run := range a.runs {
 		if !run.complete.Load() {
 			continue
@@ -364,6 +368,9 @@ func (a *Agent) forgetFormer() {
 			if run.former[path] = list; len(list) == 0 {
 				delete(run.former, path)
 			}
+		}
+		if len(run.former) == 0 {
+			run.former = nil
 		}
 	}
 }
