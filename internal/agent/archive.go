@@ -136,30 +136,42 @@ func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known
 		}
 		return h == head
 	}
+	may := func(t *state.Tomb) bool {
+		return begins(t.HeadLen, t.Head) || t.HeadLen > n && len(t.Marks) > 0
+	}
 	var list []state.Tomb // live streams and ended ones, in one form
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()
-		k, skip := s.known(), s.rec.Compressed != ""
+		t, skip := s.tomb(), s.rec.Compressed != ""
+		if !s.frozen {
+			t.At = live
+		}
 		s.mu.Unlock()
-		if !skip && begins(k.HeadLen, k.Head) {
-			list = append(list, state.Tomb{End: k.End, Tail: k.Tail, At: live})
+		if !skip && may(&t) {
+			list = append(list, t)
 		}
 	}
 	// After the live ones: one that ends leaves its tombstone before it is no more among them.
 	for _, t := range a.buried() {
-		if t.Pipeline == run.p.Name && t.Dir == dir && begins(t.HeadLen, t.Head) {
+		if t.Pipeline == run.p.Name && t.Dir == dir && may(&t) {
 			list = append(list, t)
 		}
 	}
 	// Going back in a compressed file means to begin anew.
 	slices.SortFunc(list, func(a, b state.Tomb) int { return cmp.Compare(a.End, b.End) })
-	known, at, hash = false, 0, delivery.TailHash(nil)
+	at, hash = 0, delivery.TailHash(nil)
 	for _, t := range list {
 		h, ok := read.HashBefore(c, t.End)
 		if !ok && errors.Is(c.Err(), read.ErrIncomplete) {
 			return false, 0, 0, c.Err()
 		}
-		if !ok || t.Tail != 0 && h != t.Tail {
+		if !ok {
+			if facts, short := shorter(c, &read.Known{HeadLen: t.HeadLen, Head: t.Head, End: t.End}); short && beginning(&facts, t.HeadLen, t.Head, t.Marks) {
+				return true, 0, 0, nil
+			}
+			continue
+		}
+		if t.Tail != 0 && h != t.Tail || !begins(t.HeadLen, t.Head) {
 			continue
 		}
 		var more [1]byte
@@ -171,7 +183,7 @@ func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known
 			}
 			return true, 0, 0, nil
 		}
-		at, hash = t.End, t.Tail
+		at, hash = t.End, h
 	}
 	return false, at, hash, nil
 }
@@ -202,12 +214,25 @@ func (s *stream) bury() {
 	if s.rec.HeadLen == 0 || s.rec.Compressed != "" {
 		return
 	}
-	t := state.Tomb{
-		Pipeline: s.run.p.Name, Dir: filepath.Dir(s.rec.Path), HeadLen: s.rec.HeadLen, Head: s.rec.Head,
-		End: s.pos, Tail: s.tail, At: s.a.now().Unix(),
-	}
+	t := s.tomb()
 	s.a.saver.bury(t)
 	s.a.again.bury(t)
+}
+
+// tomb is what is needed to know the file's content again.
+func (s *stream) tomb() state.Tomb {
+	k := s.known()
+	t := state.Tomb{
+		Pipeline: s.run.p.Name, Dir: filepath.Dir(s.rec.Path), HeadLen: s.rec.HeadLen, Head: s.rec.Head,
+		End: k.End, Tail: k.Tail, At: s.a.now().Unix(), Marks: s.rec.Marks,
+	}
+	if s.done || s.rec.Sealed {
+		t.End, t.Tail = s.pos, s.tail
+	}
+	if s.frozen && s.high > t.End {
+		t.End, t.Tail = s.high, 0
+	}
+	return t
 }
 
 // openArchive opens the compressed file of a stream, wherever it is now.

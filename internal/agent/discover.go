@@ -221,6 +221,7 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 	case run.input.Once:
 		s.limit = uint64(size)
 	case a.hinted(s, e.Path, id, size):
+	case a.remnant(s, e.Path, size):
 	case run.firstScan && !run.input.TailingAllMatchedFiles && a.now().Sub(time.Unix(0, mtime)) > activeTime:
 		s.rec.Pending, s.rec.Size, s.rec.Mtime = true, size, mtime
 		s.count(ledger.Unmodified, ledger.Count{Bytes: size})
@@ -235,6 +236,37 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 		return
 	}
 	a.saver.add(s)
+}
+
+// remnant says whether a new file is the copy of one that has ended, and makes its stream
+// go on where that was read to.
+func (a *Agent) remnant(s *stream, path string, size int64) bool {
+	base := ""
+	if size > 0 && !s.run.firstScan {
+		base = a.rotatedFrom(s.run, path)
+	}
+	if base == "" {
+		return false
+	}
+	known, at, hash := a.isCopy(s.run, base, path, true)
+	if known && at == 0 { // it ends before what was read
+		f, facts, _, err := read.Look(path)
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		at = uint64(facts.Size)
+		hash, known = facts.Tail(at)
+		if !known {
+			return false
+		}
+	}
+	if at == 0 {
+		return false
+	}
+	s.rec.Base, s.rec.BaseHash = at, hash
+	a.log.Info("a copy of what was read before is collected from where that ended", "path", path, "copy_of", base, "from", at)
+	return true
 }
 
 // streamOf returns the stream of the file with an identity, which is at path; nil

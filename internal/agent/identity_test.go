@@ -242,7 +242,7 @@ func TestFilesThatCameAndWentWhileTheAgentWasDown(t *testing.T) {
 				f.store.await(t, "first", "0")
 				f.stop()
 				want := []string{"first", "0"}
-				last := ""
+				var last string
 				for i := 1; i < 5; i++ {
 					for k := 5; k > 0; k-- {
 						for _, s := range []string{"", ".gz"} {

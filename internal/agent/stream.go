@@ -53,6 +53,7 @@ type stream struct {
 	grew     time.Time
 	group    aggregate.Group
 	lastSeal time.Time
+	marked   time.Time // when the last mark was made
 
 	before *stream     // was at the same path before; its file is read to its end first
 	next   []*stream   // wait for this one

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -153,14 +152,14 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 		w.unreachable(s, now)
 		return false
 	}
-	if s.rec.Sealed {
-		return false // it is known to be there still, and that is all
-	}
 	if !s.prove() {
 		return false // when its head is stored it goes on
 	}
 	if !w.begins(s) {
 		s.truncated()
+		return false
+	}
+	if (s.rec.Sealed || s.archived) && w.short(s) {
 		return false
 	}
 	stop := min(s.limit, s.boundary)
@@ -213,19 +212,6 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 		w.cross(s)
 	}
 	return (len(content) == size || s.compressed()) && end < s.limit && s.pos > start
-}
-
-// begins says whether the file still begins as it did: one that was truncated
-// and has grown to where it was read may by chance have equal bytes there.
-func (w *worker) begins(s *stream) bool {
-	if s.rec.HeadLen == 0 || s.compressed() {
-		return true
-	}
-	n, err := s.f.ReadAt(w.buf[:s.rec.HeadLen], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return true // reading on finds out what is wrong
-	}
-	return n == s.rec.HeadLen && xxhash.Sum64(w.buf[:n]) == s.rec.Head
 }
 
 // cross ends the open group where a lane goes on that is ahead of others, in the
@@ -298,6 +284,7 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 		mode &^= process.Full
 	}
 	s.tail = delivery.TailHash(all[:s.pos-base])
+	s.mark(now)
 	s.high = max(s.high, s.pos)
 	w.a.stats.ReadBytes.Add(int64(s.pos - start))
 }

@@ -39,9 +39,10 @@ type Stream struct {
 	High  uint64          `json:"high,omitempty"`
 	// SizeSeen is the largest size that the file was seen to have, in bytes.
 	SizeSeen uint64 `json:"most,omitempty"`
-	// Sealed: the file is a copy that ends before what was read of the original;
-	// nothing of it is read.
+	// Sealed: the file is a copy that ends before what was read of the original.
 	Sealed bool `json:"sealed,omitempty"`
+	// Marks are some places that were read, by which a copy that ends early is known.
+	Marks []Mark `json:"marks,omitempty"`
 	// Counted is the offset up to which a loss of the stream has been counted.
 	Counted uint64 `json:"counted,omitempty"`
 	// Born is when the stream was made, in unix nanoseconds.
@@ -63,6 +64,13 @@ type Tomb struct {
 	End      uint64 `json:"end"`            // offset up to which the content was delivered
 	Tail     uint64 `json:"tail,omitempty"` // delivery.TailHash before End
 	At       int64  `json:"at"`             // unix seconds
+	Marks    []Mark `json:"marks,omitempty"`
+}
+
+// Mark is a place in a file's content.
+type Mark struct {
+	End  uint64 `json:"end"`
+	Hash uint64 `json:"hash"` // delivery.TailHash before End
 }
 
 // key sorts tombstones by their age.

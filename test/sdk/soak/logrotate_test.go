@@ -21,13 +21,16 @@ type rotation struct {
 	still bool
 }
 
+// delayed is the mode that compresses a rotated file of which it finds the plain form.
+var delayed = rotation{name: "create, compress, delaycompress", text: "create 0644\ncompress\ndelaycompress"}
+
 // rotations are logrotate's modes.
 var rotations = []rotation{
 	{name: "create", text: "create 0644"},
 	{name: "copytruncate", text: "copytruncate", copy: true},
 	{name: "create, dateext", text: "create 0644\ndateext\ndateformat -%Y%m%d-%s"},
 	{name: "create, compress", text: "create 0644\ncompress", still: true},
-	{name: "create, compress, delaycompress", text: "create 0644\ncompress\ndelaycompress"},
+	delayed,
 	{name: "copytruncate, compress, delaycompress", text: "copytruncate\ncompress\ndelaycompress", copy: true},
 	{name: "copytruncate, dateext, compress", text: "copytruncate\ncompress\ndateext\ndateformat -%Y%m%d-%s", copy: true},
 }
@@ -55,6 +58,9 @@ func runLogrotate(f *logfile, r *rand.Rand) (bool, error) {
 	}
 	if f.rotate == nil || r.IntN(10) == 0 {
 		f.rotate = &rotations[r.IntN(len(rotations))]
+	}
+	if _, err := os.Stat(f.app() + ".1"); err == nil && f.rotate.name == "create, compress" {
+		f.rotate = &delayed // the other one would write over it, read or not
 	}
 	conf, state := filepath.Join(f.s.root, fmt.Sprintf("logrotate-%d.conf", f.id)), filepath.Join(f.s.root, fmt.Sprintf("logrotate-%d.state", f.id))
 	// Rotated files are removed by the harness only, when they have arrived.
