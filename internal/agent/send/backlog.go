@@ -12,7 +12,7 @@ import (
 type stored struct {
 	tried
 	seq, start, end uint64
-	time            int64 // when it was buffered, unix seconds
+	time            int64 // when it was buffered, in seconds by Dest.age
 	logs, size      uint32
 	gone            delivery.Reason // it is not in the buffer any more, or never was; else ReasonNone
 	counted         bool            // that it is gone was told
@@ -21,22 +21,29 @@ type stored struct {
 
 // tried is what failures leave on a package.
 type tried struct {
-	refused int64 // time of the first refusal of class Auth, in unix nanoseconds; 0: none
+	refused int64 // time of the first refusal of class Auth, by Dest.age; 0: none
 	failed  int64 // of the first failure of any kind
 	tries   uint8 // refusals of class Terminal
 	alone   bool  // send it in a request of its own: something in its last one was refused
 }
 
-// since notes the time at first, if that is the first time, and says how long ago it was.
-func since(first *int64, now time.Time) time.Duration {
+// age is a time as it is kept of packages: how old the destination was then. A clock
+// that is set does not change it, so nothing is given up because of that.
+func (d *Dest) age(now time.Time) time.Duration { return now.Sub(d.born) }
+
+// elapsed notes the time at first, if that is the first time, and says how long ago it was.
+func (d *Dest) elapsed(first *int64, now time.Time) time.Duration {
+	age := d.age(now)
 	if *first == 0 {
-		*first = now.UnixNano()
+		*first = int64(max(age, 1))
 	}
-	return time.Duration(now.UnixNano() - *first)
+	return age - time.Duration(*first)
 }
 
-func storedOf(it buffer.Item) stored {
-	return stored{seq: it.Seq, start: it.Start, end: it.End, time: it.Time, logs: uint32(it.Logs), size: uint32(it.Size)}
+func (d *Dest) storedOf(it buffer.Item) stored {
+	now := d.opt.Now()
+	at := int64(d.age(now)/time.Second) - max(now.Unix()-it.Time, 0)
+	return stored{seq: it.Seq, start: it.Start, end: it.End, time: at, logs: uint32(it.Logs), size: uint32(it.Size)}
 }
 
 // A lane's packages are those on disk, and behind them those in memory.
@@ -133,15 +140,17 @@ func (d *Dest) abandon(l *Lane, k int, last *delivery.Range, why delivery.Reason
 }
 
 // skip abandons the packages at the head of the lane that are gone, unless the
-// lane is busy with them.
-func (d *Dest) skip(l *Lane, n *notices) {
+// lane is busy with them, and returns what they covered.
+func (d *Dest) skip(l *Lane, n *notices) (logs int, bytes int64) {
 	for !l.busy && len(l.disk) > 0 && l.disk[0].gone != delivery.ReasonNone {
 		s := l.disk[0]
 		if !s.counted {
 			d.drop(l, s.gone, int(s.logs), int64(s.end-s.start), n)
 		}
-		d.abandon(l, 1, &delivery.Range{End: s.end}, s.gone, n)
+		lg, b := d.abandon(l, 1, &delivery.Range{End: s.end}, s.gone, n)
+		logs, bytes = logs+lg, bytes+b
 	}
+	return logs, bytes
 }
 
 // drop counts what is given up by rule.

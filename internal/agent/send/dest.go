@@ -106,6 +106,7 @@ type Dest struct {
 	tr     Transport
 	Stats  Stats
 	member *member // in opt.Shared
+	born   time.Time
 
 	wake      chan struct{} // capacity 1: "look again"
 	wakeSpill chan struct{} // capacity 1: the same for the spiller
@@ -171,7 +172,7 @@ func NewDest(tr Transport, opt Options) *Dest {
 		opt.Alarm = func(kind, message string) { opt.Log.Warn(message, "alarm", kind) }
 	}
 	d := &Dest{
-		opt: opt, tr: tr, wake: make(chan struct{}, 1), wakeSpill: make(chan struct{}, 1), replayRate: opt.BufferRate,
+		opt: opt, tr: tr, born: opt.Now(), wake: make(chan struct{}, 1), wakeSpill: make(chan struct{}, 1), replayRate: opt.BufferRate,
 		lanes: map[*Lane]struct{}{}, left: map[delivery.LaneID]*Lane{}, spilling: map[*Lane]struct{}{},
 	}
 	d.member, d.account = opt.Shared.join(d, opt.Target, opt.Now())
@@ -220,8 +221,7 @@ func (d *Dest) Run(ctx context.Context) {
 		})
 	}
 	requests.Wait()
-	spilling.Wait()
-	d.spillRest()
+	d.spillRest(spilling.Wait)
 }
 
 // sleep waits until there is something to do, or for the duration (negative: no limit).

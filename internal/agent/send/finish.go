@@ -184,12 +184,12 @@ func (d *Dest) punish(l *Lane, k int, err error, n *notices) {
 	drop, why := 0, delivery.ReasonRefused
 	for i := range k {
 		t := l.tried(i)
-		if since(&t.failed, now) >= FailingLimit && d.expires() {
+		if d.elapsed(&t.failed, now) >= FailingLimit && d.expires() {
 			drop, why = i+1, delivery.ReasonTooOld
 		}
 		switch class {
 		case Auth:
-			if since(&t.refused, now) >= d.opt.AuthRetry {
+			if d.elapsed(&t.refused, now) >= d.opt.AuthRetry {
 				drop = i + 1
 			}
 		case Terminal:

@@ -17,7 +17,7 @@ func (d *Dest) inherit(l *Lane, ids []delivery.LaneID, n *notices) {
 		items := d.opt.Buffer.Take(id)
 		d.mu.Lock()
 		for _, it := range items {
-			s := storedOf(it)
+			s := d.storedOf(it)
 			l.disk = append(l.disk, s)
 			d.storedCount++
 			d.storedBytes += int64(s.size)

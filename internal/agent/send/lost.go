@@ -73,36 +73,17 @@ func (d *Dest) lose(gone map[uint64]buffer.Item) (list []loss) {
 	return list
 }
 
-// lost counts what is lost for good of a lane's records that were given up. What is in
-// flight may still arrive, and what can be read again is not lost, unless the owner
-// cannot wait: it would read again and again what is given up again and again.
+// lost goes on behind a lane's records that were given up. What is in flight may still
+// arrive, and where the lane is not agreed on its destination may have more than is
+// known: what is lost for good is counted when that is decided, so that it is counted
+// once, also over a restart.
 func (d *Dest) lost(l *Lane) {
-	var n notices
 	d.mu.Lock()
 	l = l.current()
-	from, ask := uint64(0), false
-	for i := l.inFlight; i < len(l.disk) && !ask; i++ {
-		s := &l.disk[i]
-		from, ask = s.start, s.gone != delivery.ReasonNone && !s.counted
-	}
-	again := l.state != laneStopped && !l.must
+	open := l.state < laneActive
 	d.mu.Unlock()
-	if again = again && ask && l.owner.Readable(from); ask && !again {
-		d.mu.Lock()
-		logs, bytes := 0, int64(0)
-		for i := l.inFlight; i < len(l.disk); i++ {
-			if s := &l.disk[i]; s.gone != delivery.ReasonNone && !s.counted && s.start >= from {
-				s.counted = true
-				logs += int(s.logs)
-				bytes += int64(s.end - s.start)
-			}
-		}
-		if bytes > 0 {
-			d.drop(l, delivery.ReasonBuffer, logs, bytes, &n)
-			d.alarm(AlarmSecondary, "the disk buffer is full: %d logs (%d bytes of a file) for %s are given up, as they are the oldest", logs, bytes, d.opt.Name)
-		}
-		d.mu.Unlock()
-		d.give(&n)
+	if open {
+		d.alarm(AlarmSecondary, "the disk buffer is full: the oldest logs in it for %s are given up; what the destination lacks of them is read again as far as their files are there, and counted, when it answers", d.opt.Name)
 	}
 	d.heal(l)
 }
@@ -131,10 +112,14 @@ func (d *Dest) heal(l *Lane) {
 		l.tail, l.state = l.checkpoint.Point, laneAgreed
 		plan = &delivery.Plan{Point: l.checkpoint.Point, AbandonFrom: l.checkpoint.AbandonedFrom, Claim: l.claim}
 	default:
-		if ask {
-			d.alarm(AlarmSecondary, "records of the disk buffer for %s are gone, and their file cannot be read again; they are given up", d.opt.Name)
+		evicted := l.disk[0].evicted
+		logs, bytes := d.skip(l, &n)
+		switch {
+		case ask && evicted:
+			d.alarm(AlarmSecondary, "the disk buffer is full: %d logs (%d bytes of a file) for %s are given up, as they are the oldest", logs, bytes, d.opt.Name)
+		case ask:
+			d.alarm(AlarmSecondary, "%d logs (%d bytes of a file) for %s are gone from the disk buffer, and their file cannot be read again; they are given up", logs, bytes, d.opt.Name)
 		}
-		d.skip(l, &n)
 		d.enqueue(l)
 	}
 	d.unpark(&n)
@@ -168,7 +153,7 @@ func (d *Dest) expire(now time.Time, n *notices) {
 	d.expired = now
 	logs, bytes := 0, int64(0)
 	old := func(l *Lane) bool {
-		return !l.busy && len(l.disk) > 0 && !l.headGone() && now.Unix()-l.disk[0].time >= int64(BufferLimit/time.Second)
+		return !l.busy && len(l.disk) > 0 && !l.headGone() && d.age(now)-time.Duration(l.disk[0].time)*time.Second >= BufferLimit
 	}
 	give := func(l *Lane, lg int, b int64) {
 		d.drop(l, delivery.ReasonTooOld, lg, b, n)

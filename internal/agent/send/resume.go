@@ -41,7 +41,8 @@ func (d *Dest) resume(ctx context.Context, lanes []*Lane) {
 			ids = append(ids, l.ID)
 		}
 	}
-	if !known || len(ids) > 0 && r.Ranges {
+	ask := !known || len(ids) > 0 && r.Ranges
+	if ask {
 		var err error
 		if r, err = d.tr.Resume(ctx, ids); err != nil {
 			d.resumeFailed(ctx, lanes, err)
@@ -60,7 +61,9 @@ func (d *Dest) resume(ctx context.Context, lanes []*Lane) {
 	if d.limits && d.opt.Target.Logstore != "" && d.replayRate == nil {
 		d.replayRate = rate.NewLimiter(ReplayRate, ReplayRate)
 	}
-	d.well(d.opt.Now())
+	if ask { // else nobody has answered
+		d.well(d.opt.Now())
+	}
 	d.mu.Unlock()
 	for i, l := range lanes {
 		var p *delivery.Progress

@@ -277,7 +277,7 @@ func (d *Dest) written(list []spilled, items []buffer.Item, n *notices) {
 				n.done = append(n.done, items[i].Seq)
 				continue
 			}
-			s := storedOf(items[i])
+			s := d.storedOf(items[i])
 			s.tried = p.tried
 			l.disk = append(l.disk, s)
 			d.storedCount++
@@ -370,8 +370,9 @@ func (d *Dest) gaveUp(list []buffer.Item, why string) {
 }
 
 // spillRest writes what is left in memory of the lanes that spill, when the
-// destination stops. It does not wait longer than spillTime for the disk.
-func (d *Dest) spillRest() {
+// destination stops, after what is being written. It does not wait longer than
+// spillTime for the disk.
+func (d *Dest) spillRest(before func()) {
 	if d.opt.Buffer == nil {
 		return
 	}
@@ -387,6 +388,7 @@ func (d *Dest) spillRest() {
 	// If the disk hangs, this goroutine is left behind by a process that ends.
 	go func() {
 		defer close(done)
+		before()
 		for {
 			list, recs := d.collect()
 			if len(list) == 0 {

@@ -1,0 +1,161 @@
+package send
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unsafe"
+
+	"logtail/internal/agent/buffer"
+	"logtail/internal/delivery"
+	"logtail/internal/sls"
+)
+
+// A new stream needs no answer to go on, so it says nothing about its destination.
+func TestANewLaneDoesNotMakeAFailingDestinationWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		b := start(t, s, Options{})
+		l, _ := b.lane(t, delivery.Checkpoint{}, true)
+		s.down(true)
+		l.Put(pkg(0))
+		pass(10 * time.Second)
+		b.lane(t, delivery.Checkpoint{}, true)
+		if snap := b.Snapshot(); snap.State != StateNoContact {
+			t.Errorf("%s after nobody has answered", snap.State)
+		}
+		pass(10 * time.Second)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.alarms) != 1 {
+			t.Errorf("alarms %q of one outage", b.alarms)
+		}
+	})
+}
+
+// What a full buffer gives up of a lane that is not agreed on yet is decided, and
+// counted, when the destination answers, in this run of the agent or in a later one.
+func TestWhatIsGivenUpBeforeTheDestinationAnswersIsCountedOnce(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		restart  bool
+		progress uint64 // of the service
+		logs     int    // counted, as far as they are known
+		bytes    int64
+	}{
+		{"same run", false, 30, 6, 60},
+		{"restart", true, 30, 0, 60},
+		{"it had them", false, 100, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, x := newService(), newDisk()
+				id := delivery.NewStreamID().Lane("f", "")
+				outage(t, s, x, id, 3, 10)
+				x = x.reopen()
+				x.room, x.file = 7, 6
+				sh := NewShared(0, nil)
+				b := start(t, s, Options{Buffer: x, Shared: sh})
+				o := newOwner()
+				o.content, o.gone = line, true
+				old := b.Lane(id, o, at(30), false)
+				other := b.Lane(delivery.NewStreamID().Lane("f", ""), newOwner(), delivery.Checkpoint{}, false)
+				if _, ok := other.BeginLocal(); !ok {
+					t.Fatal("it does not begin")
+				}
+				other.MustSpill(true)
+				other.Put(pkg(0))
+				pass(10 * time.Second)
+				if !b.alarmed(AlarmSecondary) {
+					t.Error("no alarm")
+				}
+				logs, bytes := b.counted(delivery.ReasonBuffer)
+				ck := old.Checkpoint()
+				if c.restart {
+					b.stop()
+					x = x.reopen()
+					b = start(t, s, Options{Buffer: x})
+					old = b.Lane(id, o, ck, false)
+				}
+				s.mu.Lock()
+				s.progress[id] = delivery.Progress{End: c.progress, Hash: hashAt(c.progress), Session: s.sessions}
+				s.mu.Unlock()
+				s.down(false)
+				<-o.ready
+				pass(time.Minute)
+				l2, b2 := b.counted(delivery.ReasonBuffer)
+				if c.restart {
+					l2, b2 = l2+logs, b2+bytes
+				}
+				if l2 != c.logs || b2 != c.bytes {
+					t.Errorf("%d logs, %d bytes counted; want %d, %d", l2, b2, c.logs, c.bytes)
+				}
+				if old.Pending() {
+					t.Error("it is still pending")
+				}
+			})
+		})
+	}
+}
+
+// jumped moves what the wall clock says, and not the monotonic clock, by whole seconds.
+func jumped(t time.Time, by time.Duration) time.Time {
+	const second = 1 << 30 // in the first word of a time with a monotonic clock
+	*(*uint64)(unsafe.Pointer(&t)) += uint64(by/time.Second) * second
+	return t
+}
+
+func TestAClockThatIsSetGivesNothingUp(t *testing.T) {
+	by := time.Duration(0)
+	d := NewDest(newService(), Options{Buffer: newDisk(), Target: Target{"r", "p", "l"}, Now: func() time.Time { return jumped(time.Now(), by) }})
+	d.known, d.limits = true, true
+	l := &Lane{dest: d, owner: newOwner(), state: laneActive, queue: []*Package{pkg(1)}}
+	d.lanes[l] = struct{}{}
+	l.disk = append(l.disk, d.storedOf(buffer.Item{Seq: 1, End: 10, Logs: 1, Time: d.opt.Now().Unix()}))
+	d.storedCount = 1
+	try := func() (drops int) {
+		var n notices
+		d.punish(l, l.waiting(), slsError(401, sls.CodeUnauthorized), &n)
+		d.punish(l, l.waiting(), errors.New("away"), &n)
+		d.expire(d.opt.Now(), &n)
+		return len(n.drops)
+	}
+	before := d.opt.Now().Unix()
+	try()
+	by = 30 * 24 * time.Hour
+	if now := d.opt.Now().Unix(); now < before+int64(by/time.Second) {
+		t.Fatalf("the clock says %d", now)
+	}
+	if n := try(); n != 0 {
+		t.Errorf("%d packages are given up", l.waiting())
+	}
+	old := d.storedOf(buffer.Item{Seq: 2, End: 10, Logs: 1, Time: before}) // of the last run
+	if by = 0; d.age(d.opt.Now())-time.Duration(old.time)*time.Second < BufferLimit {
+		t.Error("a record of the last run is not as old as it says")
+	}
+}
+
+func TestADiskThatHangsInAWriteDoesNotHoldUpTheStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, x := newService(), newDisk()
+		b := start(t, s, Options{Buffer: x})
+		l, _ := b.lane(t, delivery.Checkpoint{}, true)
+		s.down(true)
+		x.mu.Lock()
+		x.took = time.Hour
+		x.mu.Unlock()
+		l.Spill(true)
+		l.Put(pkg(0))
+		pass(10 * time.Second) // it is being written
+		begin := time.Now()
+		b.stop()
+		if took := time.Since(begin); took > 2*spillTime {
+			t.Errorf("stopping took %v", took)
+		}
+		if !b.alarmed(AlarmDropData) {
+			t.Error("no alarm")
+		}
+		pass(2 * time.Hour)
+	})
+}
