@@ -139,7 +139,7 @@ func (m *mender) whole(at int) (seq uint64, ok bool) {
 		return 0, false
 	}
 	seq, n := m.told(at + frameHeader)
-	return seq, n > 0 && n == int(m.value(at))
+	return seq, n > 0 && n == int(m.value(at)) && at+frameHeader+padded(n) <= len(m.b)
 }
 
 // commit takes a commit frame with the checksum of the batch.
@@ -243,27 +243,52 @@ func (m *mender) indexFrame(exact bool) bool {
 	return true
 }
 
+// lostFrame is the room that the frame of a record without anything in it takes: its
+// number, four fields, and the time.
+const lostFrame = frameHeader + (binary.MaxVarintLen64+4+15+frameHeader-1)/frameHeader*frameHeader
+
 // resume goes on at the next entry that makes sense, and fills what lies between
-// with frames of the records that are missing.
+// with entries of the records that are missing. They have a number and an empty head.
 func (m *mender) resume() bool {
 	for off := m.at + frameHeader; off+frameHeader <= len(m.b); off += frameHeader {
 		seq, ok := m.whole(off)
-		if !ok || seq <= m.seq() || seq-m.seq() > uint64((off-m.at)/(2*frameHeader)) {
+		if !ok || seq <= m.seq() || seq-m.seq() > uint64((off-m.at)/lostFrame) {
 			continue
 		}
-		for missing := seq - m.seq(); missing > 0; missing-- {
-			n := 0
-			if missing == 1 {
-				n = off - m.at - frameHeader
+		for m.seq() < seq {
+			to := m.at + lostFrame
+			if m.seq()+1 == seq {
+				to = off
 			}
-			m.put(m.at, frame(segment.FrameEntry, uint32(n)))
-			m.offsets = append(m.offsets, uint32(m.at))
-			m.pass(m.at + frameHeader + n)
-			m.lost++
+			m.fill(to)
 		}
 		return true
 	}
 	return false
+}
+
+// fill makes what lies before a place an entry of the record whose turn it is.
+func (m *mender) fill(to int) {
+	begin := m.at + frameHeader
+	head := append(binary.AppendUvarint(nil, m.seq()), 0, 0, 0)
+	// The length of the data has a length of its own, so not every size is possible.
+	for end := to; ; end-- {
+		for digits := 1; digits <= binary.MaxVarintLen32; digits++ {
+			data := end - begin - len(head) - digits - len(noTime)
+			size := binary.AppendUvarint(nil, uint64(max(data, 0)))
+			if data < 0 || len(size) != digits {
+				continue
+			}
+			m.put(m.at, frame(segment.FrameEntry, uint32(end-begin)))
+			m.put(begin, append(head, size...))
+			m.put(end-len(noTime), noTime)
+			m.put(end, make([]byte, to-end))
+			m.offsets = append(m.offsets, uint32(m.at))
+			m.lost++
+			m.pass(to)
+			return
+		}
+	}
 }
 
 // keep ends the segment behind what counts: the last batch that has its checksum,

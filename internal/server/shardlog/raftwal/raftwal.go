@@ -54,9 +54,11 @@ type Options struct {
 	// Logger is slog.Default if nil.
 	Logger *slog.Logger
 
-	// For tests: faults of the disk, and maintenance only when it is asked for.
-	faults *wal.Faults
-	still  bool
+	// For tests: faults of the disk, maintenance only when it is asked for, and a
+	// small reserve.
+	faults  *wal.Faults
+	still   bool
+	reserve int64 // bytes; 0 is reserveSize
 }
 
 const (
@@ -107,6 +109,9 @@ func open(dir string, opts Options) (*engine, error) {
 	if opts.IdleAfter <= 0 {
 		opts.IdleAfter = DefaultIdleAfter
 	}
+	if opts.reserve == 0 {
+		opts.reserve = reserveSize
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -123,7 +128,7 @@ func open(dir string, opts Options) (*engine, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	e := &engine{
 		dir: dir, opts: opts, log: opts.Logger, now: opts.Now, lock: lock, stop: stop,
-		reserve: wal.NewReserve(filepath.Join(dir, reserveName), reserveSize, opts.Logger),
+		reserve: wal.NewReserve(filepath.Join(dir, reserveName), opts.reserve, opts.Logger),
 		stopped: make(chan struct{}),
 		shards:  map[shardlog.Key]*shard{}, dropped: map[string]struct{}{},
 	}
