@@ -71,7 +71,8 @@ cross:
 bench: build ## speed, as ratios; results belong into docs/benchmarks.md
 	bench/run.sh
 
-soak: build faultclock ## faults of every kind for SOAK (30m), of the kinds in LOGTAIL_FAULTS (all); see test/sdk/soak/doc.go
+soak: build faultclock ## random lives of the agent, then faults of every kind for SOAK (30m), of the kinds in LOGTAIL_FAULTS (all); see test/sdk/soak/doc.go
+	$(GO) test -count=1 -timeout 2h -run RandomLife ./internal/agent -args -random.lives=$${LIVES:-100}
 	cd test/sdk && $(FAULT_ENV) LOGTAIL_SOAK=$${SOAK:-30m} $(GO) test -v -count=1 -timeout 12h -run 'TestSoak$$' ./soak
 
 fuzz: ## every fuzz target for FUZZTIME each

@@ -20,6 +20,7 @@ import (
 )
 
 var (
+	randomLives = flag.Int("random.lives", 0, "how many lives by new seeds TestRandomLife has, besides those of the seeds that once failed")
 	randomSeed  = flag.Uint64("random.seed", 0, "seed of TestRandomLife; 0 takes one by the clock and tells it")
 	randomTrace = flag.Bool("random.trace", false, "tells the steps of TestRandomLife")
 	randomSteps = flag.Int("random.steps", 120, "steps of TestRandomLife")
@@ -267,15 +268,19 @@ var seeds = []uint64{
 	253813270511, 92011467543, 1078231892993,
 }
 
-// TestRandomLife lets random things happen, by a new seed and by all that ever
-// failed. A failure tells its seed: go test -run TestRandomLife -args -random.seed=N
+// TestRandomLife lets random things happen, by all seeds that ever failed, and by
+// new ones with -random.lives, as make soak has them. A failure tells its seed: go test -run TestRandomLife -args -random.seed=N
 func TestRandomLife(t *testing.T) {
 	seed := *randomSeed
 	if seed != 0 {
 		liveBy(t, seed)
 		return
 	}
-	for _, s := range append(seeds, uint64(time.Now().UnixNano())) {
+	all := slices.Clone(seeds)
+	for range *randomLives {
+		all = append(all, rand.Uint64())
+	}
+	for _, s := range all {
 		t.Run(fmt.Sprint(s), func(t *testing.T) { liveBy(t, s) })
 	}
 }
