@@ -25,7 +25,7 @@ hotpath=(-mb 512 -repeats 7) steady=(-seconds 60) scale=() server=(-rows 1000000
 if [[ ${BENCH_SHORT:-} == 1 ]]; then
 	hotpath=(-mb 128 -repeats 5) steady=(-seconds 15 -idle 10)
 	scale=(-dirs 1000 -idle 15 -probes 50 -growing 2000 -load 10 -backlog 256 -line 20)
-	server=(-rows 250000 -repeats 1 -runs 20) delivery=(-rounds 2 -mb 128 -paced 50)
+	server=(-rows 250000 -repeats 1 -runs 20) delivery=(-rounds 2 -repeats 0 -mb 128 -paced 50)
 fi
 server+=(-disk "$disk") delivery+=(-disk "$disk")
 

@@ -47,31 +47,32 @@ func main() {
 	b := &bench{}
 	flag.StringVar(&b.bin, "bin", "bin/logtail", "the program to measure")
 	flag.StringVar(&b.disk, "disk", "", "folder on a disk for the data of agent and server (default: TMPDIR or /tmp)")
-	rounds := flag.Int("rounds", 5, "how often each variant is measured")
+	flag.IntVar(&b.rounds, "rounds", 5, "how often each variant is measured")
+	flag.IntVar(&b.repeats, "repeats", 5, "how many rounds are repeated at most because others used the machine meanwhile")
 	mb := flag.Int64("mb", 256, "MB of logs in each run at full speed")
 	paced := flag.Int64("paced", 60, "MB of logs in each run at a steady rate, 10 MB/s")
 	only := flag.String("only", "", "measure only the loads that have this in their names")
 	flag.Parse()
-	if err := run(context.Background(), b, *rounds, *mb*lab.MB, *paced*lab.MB, *only); err != nil {
+	if err := run(context.Background(), b, *mb*lab.MB, *paced*lab.MB, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "delivery:", err)
 		os.Exit(1)
 	}
 }
 
 // run measures all loads and prints the tables.
-func run(ctx context.Context, b *bench, rounds int, size, paced int64, only string) error {
+func run(ctx context.Context, b *bench, size, paced int64, only string) error {
 	if b.disk == "" {
 		b.disk = os.TempDir()
 	}
 	if err := b.prepare(max(size, paced)); err != nil {
 		return err
 	}
-	fmt.Printf("%s\n\nData of agent and server on %s, logs in memory. Medians of %d rounds, in brackets the lowest and the highest; p99 of all their acknowledgements together.\n\n", lab.Machine(), b.device.name, rounds)
+	fmt.Printf("%s\n\nData of agent and server on %s, logs in memory. Medians of %d rounds, in brackets the lowest and the highest; p99 of all their acknowledgements together.\n\n", lab.Machine(), b.device.name, b.rounds)
 	for _, l := range loads(size, paced) {
 		if !strings.Contains(l.name, only) {
 			continue
 		}
-		list, err := b.rounds(ctx, l, rounds)
+		list, err := b.byTurns(ctx, l)
 		if err != nil {
 			return err
 		}
@@ -96,18 +97,19 @@ func (r round) noise() float64 {
 // The kernel's own work for the disk is among it.
 const quietEnough = 0.3
 
-// rounds measures all variants by turns. Rounds in which others used the machine
+// byTurns measures all variants by turns. Rounds in which others used the machine
 // are repeated, and the quietest count.
-func (b *bench) rounds(ctx context.Context, l load, n int) ([]round, error) {
+func (b *bench) byTurns(ctx context.Context, l load) ([]round, error) {
 	var list []round
-	for quiet := 0; quiet < n && len(list) < 2*n; {
+	for quiet := 0; quiet < b.rounds && len(list) < b.rounds+b.repeats; {
 		r := make(round, len(variants))
 		for _, i := range order(len(list)) {
-			fmt.Fprintf(os.Stderr, "delivery: %s, round %d, %s\n", l.name, len(list)+1, variants[i].name)
 			var err error
 			if r[i], err = b.measure(ctx, l, variants[i]); err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", l.name, variants[i].name, err)
 			}
+			fmt.Fprintf(os.Stderr, "delivery: %s, round %d, %s: agent %.2f and server %.2f CPU s/GB, %.0f MB/s, acknowledged after %.1f ms, others %.1f cores\n",
+				l.name, len(list)+1, variants[i].name, r[i].agent, r[i].server, r[i].rate, lab.Median(r[i].acks), r[i].other)
 		}
 		list = append(list, r)
 		if r.noise() < quietEnough {
@@ -115,7 +117,7 @@ func (b *bench) rounds(ctx context.Context, l load, n int) ([]round, error) {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b round) int { return cmp.Compare(a.noise(), b.noise()) })
-	return list[:n], nil
+	return list[:b.rounds], nil
 }
 
 // order is in which order the variants of a round are measured: each round

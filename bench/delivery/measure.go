@@ -30,9 +30,10 @@ const (
 )
 
 type bench struct {
-	bin, disk string
-	content   []byte
-	device    *device
+	bin, disk       string
+	rounds, repeats int
+	content         []byte
+	device          *device
 }
 
 // prepare checks everything that is needed and makes the lines.
