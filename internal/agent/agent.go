@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -114,6 +115,8 @@ type Agent struct {
 	handles    atomic.Int64
 	maxHandles int64
 
+	// stable says whether the file system of a file keeps inode numbers.
+	stable func(*os.File) bool
 	// service makes the transport to a logstore.
 	service func(k destKey, region string) (send.Transport, error)
 
@@ -146,7 +149,7 @@ func newAgent(o Options, service func(k destKey, region string) (send.Transport,
 	a := &Agent{
 		opt: o, now: o.Now, log: o.Log, queue: newSchedule(), files: newFiles(), again: again{wake: make(chan struct{}, 1)},
 		shadows: map[filePath]*shadow{}, archives: map[read.Identity]struct{}{}, unclear: map[filePath]struct{}{}, chains: map[filePath]struct{}{}, empty: map[filePath]struct{}{},
-		runs: map[string]*pipelineRun{}, dests: map[destKey]*send.Dest{}, finish: func() {}, maxHandles: read.MaxOpen(),
+		runs: map[string]*pipelineRun{}, dests: map[destKey]*send.Dest{}, finish: func() {}, maxHandles: read.MaxOpen(), stable: read.Stable,
 	}
 	if a.service = service; service == nil {
 		a.service = a.logstore

@@ -180,6 +180,8 @@ type fixture struct {
 	input pipeline.InputFile
 	also  []pipeline.Flusher
 	stop  func()
+	// unstable lets the agent believe that the file system gives files new numbers.
+	unstable bool
 	// service makes the transports; nil: all lead to store.
 	service func(destKey) send.Transport
 }
@@ -217,6 +219,9 @@ func (f *fixture) start() *Agent {
 	})
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	if f.unstable {
+		a.stable = func(*os.File) bool { return false }
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

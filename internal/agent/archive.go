@@ -139,28 +139,35 @@ func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known
 	may := func(t *state.Tomb) bool {
 		return begins(t.HeadLen, t.Head) || t.HeadLen > n && len(t.Marks) > 0
 	}
-	var list []state.Tomb // live streams and ended ones, in one form
+	type owner struct {
+		state.Tomb
+		s *stream // nil: it has ended
+	}
+	var list []owner
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()
-		t, skip := s.tomb(), s.rec.Compressed != ""
+		o, skip := owner{Tomb: s.tomb()}, s.rec.Compressed != ""
 		if !s.frozen {
-			t.At = live
+			o.s = s
 		}
 		s.mu.Unlock()
-		if !skip && may(&t) {
-			list = append(list, t)
+		if !skip && may(&o.Tomb) {
+			list = append(list, o)
 		}
 	}
 	// After the live ones: one that ends leaves its tombstone before it is no more among them.
 	for _, t := range a.buried() {
-		if t.Pipeline == run.p.Name && t.Dir == dir && may(&t) {
-			list = append(list, t)
+		// The folder may have another name now, which does not matter where the content is proof enough.
+		here := t.Dir == dir || t.HeadLen >= read.HeadBytes && t.Tail != 0
+		if t.Pipeline == run.p.Name && here && may(&t) {
+			list = append(list, owner{Tomb: t})
 		}
 	}
 	// Going back in a compressed file means to begin anew.
-	slices.SortFunc(list, func(a, b state.Tomb) int { return cmp.Compare(a.End, b.End) })
+	slices.SortFunc(list, func(a, b owner) int { return cmp.Compare(a.End, b.End) })
 	at, hash = 0, delivery.TailHash(nil)
-	for _, t := range list {
+	for i := range list {
+		t := &list[i]
 		h, ok := read.HashBefore(c, t.End)
 		if !ok && errors.Is(c.Err(), read.ErrIncomplete) {
 			return false, 0, 0, c.Err()
@@ -175,7 +182,8 @@ func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known
 			continue
 		}
 		var more [1]byte
-		if t.At == live {
+		if t.s != nil {
+			t.s.compressedTo(c.Name())
 			return true, 0, 0, nil
 		} else if m, _ := c.ReadAt(more[:], int64(t.End)); m == 0 {
 			if errors.Is(c.Err(), read.ErrIncomplete) {
@@ -188,6 +196,31 @@ func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known
 	return false, at, hash, nil
 }
 
+// compressedTo notes where the archive of the stream's file is: its folder may have been renamed.
+func (s *stream) compressedTo(path string) {
+	s.mu.Lock()
+	s.archive = path
+	s.mu.Unlock()
+	s.a.queue.add(s)
+}
+
+// findArchive opens the compressed file that the stream's file was turned into.
+func (s *stream) findArchive(k *read.Known) (*read.Compressed, string, error) {
+	c, path, err := read.SearchCompressed(k, s.path, s.origin(), s.run.input.MaxCheckpointDirSearchDepth)
+	if err == nil || s.archive == "" {
+		return c, path, err
+	}
+	c, oerr := read.OpenCompressed(s.archive)
+	if oerr != nil {
+		return nil, "", err
+	}
+	if facts, ferr := c.Facts(); ferr == nil && read.SameContent(k, &facts) {
+		return c, s.archive, nil
+	}
+	_ = c.Close()
+	return nil, "", err
+}
+
 // maxTombs bounds how many ended streams are known, as the state file does.
 const maxTombs = 10_000
 
@@ -197,9 +230,6 @@ func (a *Agent) buried() []state.Tomb {
 	a.tombs = a.tombs[max(0, len(a.tombs)-maxTombs):]
 	return a.tombs
 }
-
-// live marks a stream among the ended ones.
-const live = -1
 
 // reconsider looks again at compressed files that could not be told yet.
 func (a *Agent) reconsider() {
@@ -269,7 +299,7 @@ func (s *stream) fromArchive() bool {
 	if s.archived || s.rec.Compressed != "" || s.rec.HeadLen == 0 || s.run.input.Once {
 		return false
 	}
-	c, path, err := read.SearchCompressed(s.known(), s.path, s.origin(), s.run.input.MaxCheckpointDirSearchDepth)
+	c, path, err := s.findArchive(s.known())
 	if err != nil {
 		s.unsure = s.unsure || !errors.Is(err, fs.ErrNotExist)
 		return false
@@ -278,6 +308,15 @@ func (s *stream) fromArchive() bool {
 	s.use(c)
 	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.path, "archive", path)
 	return true
+}
+
+// endArchive ends a stream that has read the compressed file that its file was turned into
+// to its end. It does not before all of it is delivered: after a crash it is read again.
+func (w *worker) endArchive(s *stream) {
+	w.flush(s)
+	if s.delivered() {
+		s.freeze(delivery.ReasonDeleted)
+	}
 }
 
 // brokenArchive is called when a compressed file cannot be read on at the stream's place.

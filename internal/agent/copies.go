@@ -494,7 +494,7 @@ func (s *stream) takeOver(path string, id read.Identity) bool {
 
 // adoptArchive goes on with the compressed copy of the file.
 func (s *stream) adoptArchive(k *read.Known) bool {
-	c, path, err := read.SearchCompressed(k, s.path, s.origin(), s.run.input.MaxCheckpointDirSearchDepth)
+	c, path, err := s.findArchive(k)
 	if err != nil {
 		return false
 	}
@@ -518,14 +518,13 @@ func (w *worker) short(s *stream) bool {
 	if err != nil || size < 0 || s.pos < uint64(size) || s.archived && s.pos == uint64(size) {
 		return false
 	}
-	if s.archived {
-		s.freeze(delivery.ReasonTruncated)
-		return true
-	}
 	if s.pos < s.high {
 		w.flush(s)
 		s.lost = delivery.ReasonTruncated
 		w.giveUp(s)
+	}
+	if s.archived {
+		w.endArchive(s)
 	}
 	return true
 }

@@ -196,6 +196,10 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 		s.here(e.Path, size, mtime)
 		return
 	}
+	if s := a.reissued(run, e.Path, id); s != nil {
+		s.here(e.Path, size, mtime)
+		return
+	}
 	if owner := a.owner(run, e.Path); owner != run {
 		a.alarms.Raise(alarm.MultiConfigMatch, run.scope, 1,
 			fmt.Sprintf("%s is collected by the pipeline %q, whose path is more precise; set AllowingIncludedByMultiConfigs: true to collect it here too", e.Path, owner.p.Name), nil)

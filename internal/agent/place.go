@@ -67,6 +67,48 @@ func (s *stream) renumber(path string, id read.Identity, size, mtime int64) bool
 	return true
 }
 
+// reissued returns the stream of the file that was at path last, if the file there
+// now is that one under another identity: file systems that are not stable give files new numbers.
+func (a *Agent) reissued(run *pipelineRun, path string, id read.Identity) *stream {
+	s := a.files.last(run, path)
+	if s == nil || !s.reissue(path, id) {
+		return nil
+	}
+	return s
+}
+
+// reissue takes a file for the stream's own if the file system makes numbers up, the
+// content confirms it, and the file that was known is nowhere any more.
+func (s *stream) reissue(path string, id read.Identity) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done || s.frozen || s.rec.Pending || s.compressed() {
+		return false
+	}
+	f, facts, _, err := read.Look(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	k := s.known()
+	if facts.Identity != id || s.a.stable(f) || !read.SameContent(k, &facts) {
+		return false
+	}
+	if was, _, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real); err == nil {
+		was.Close()
+		return false
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return false
+	}
+	s.a.files.drop(s, s.rec.Inode, s.path)
+	s.rec.Dev, s.rec.Inode, s.rec.Birth = id.Dev, id.Inode, id.Birth
+	s.birth.Store(id.Birth)
+	s.closeFile()
+	s.a.files.put(s, id.Inode, path)
+	s.a.saver.dirty(s)
+	return true
+}
+
 // here says that the stream's file is at path and may have changed. It says
 // whether the file is empty and was modified: what was written to it meanwhile
 // may have been rotated away by copytruncate.

@@ -65,6 +65,7 @@ type stream struct {
 	spilling bool            // what the destinations cannot take goes to the disk buffer
 	unlinked bool            // the file was deleted: it is there only as long as it is open
 	copy     *copied         // a file that began as this one when it was compared last
+	archive  string          // where a compressed file with the content of this one was seen; "": nowhere yet
 	archived bool            // f is the compressed file that the stream's file was turned into
 	notes    []note          // losses that count when the checkpoints pass them
 	tally    tally           // of the open group
@@ -299,7 +300,19 @@ func (s *stream) Holds(end, hash uint64) bool {
 		f = c
 	}
 	h, ok := read.HashBefore(f, end)
+	if !ok && s.ends(f, end) {
+		return true
+	}
 	return ok && h == hash
+}
+
+// ends says whether f is a copy, or an archive of one, that ends before end and will not
+// grow: what the destination has behind that was read from the original.
+func (s *stream) ends(f io.ReaderAt, end uint64) bool {
+	if c, ok := f.(*read.Compressed); ok {
+		return c.Len() >= 0 && uint64(c.Len()) < end
+	}
+	return s.rec.Sealed
 }
 
 // confirmed opens the stream's file, at its path or where it went in its
@@ -323,7 +336,7 @@ func (s *stream) confirmed() read.File {
 	if f, _, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real); err == nil {
 		return f
 	}
-	if c, _, err := read.SearchCompressed(k, s.path, s.origin(), s.run.input.MaxCheckpointDirSearchDepth); err == nil {
+	if c, _, err := s.findArchive(k); err == nil {
 		return c
 	}
 	return nil

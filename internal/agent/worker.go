@@ -186,7 +186,7 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 		case s.run.input.Once:
 			s.limit = s.pos // it is shorter now than it was at the start
 		case s.archived:
-			s.freeze(delivery.ReasonDeleted) // read to its end, and all there is of it
+			w.endArchive(s)
 		}
 		return false
 	}

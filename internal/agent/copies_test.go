@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// What a program writes between the copy and the truncation may have been read: the
+// copy ends before what was read then, and is nevertheless a copy.
+func TestCopyThatEndsBeforeWhatWasRead(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		matches, down bool // the copy's name matches; while the agent is down
+		compressed    string
+	}{
+		{"plain", false, false, ""},
+		{"the copy matches", true, false, ""},
+		{"while the agent is down", false, true, ""},
+		{"while the agent is down, the copy matches", true, true, ""},
+		{"compressed while the agent is down", false, true, ".gz"},
+		{"compressed while the agent is down, the copy matches", true, true, ".zst"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			if c.matches {
+				f.everything()
+			}
+			f.known()
+			a, b := wide("copied", 0, 40), wide("behind the copy", 0, 40)
+			f.append("app.log", a...)
+			want := append([]string{"first"}, a...)
+			f.store.await(t, want...)
+			f.copyTo("app.log", "copy.tmp")
+			f.append("app.log", b...)
+			want = append(want, b...)
+			f.store.await(t, want...)
+			if c.down {
+				f.stop()
+			}
+			f.rename("copy.tmp", "app.log.1")
+			if c.compressed != "" {
+				f.compress("app.log.1", c.compressed)
+			}
+			f.truncate("app.log")
+			f.append("app.log", "anew")
+			if c.down {
+				f.start()
+			}
+			f.settled(append(want, "anew")...)
+			f.stop()
+			f.start() // it is known to the next run, too
+			f.append("app.log", "at last")
+			f.store.await(t, append(slices.Clone(want), "anew", "settled", "at last")...)
+		})
+	}
+}
+
+// A file that is put in the place of another one is read from its beginning, as an editor
+// leaves it; not so where the file system gives files new numbers.
+func TestFileUnderANewNumber(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		unstable, kept bool // the old file is there still
+		again          bool
+	}{
+		{"an editor saved it", false, false, true},
+		{"the file system gave it a new number", true, false, false},
+		{"the old file is there still", true, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.unstable = c.unstable
+			f.known()
+			a := wide("kept", 0, 30)
+			f.append("app.log", a...)
+			want := append([]string{"first"}, a...)
+			f.store.await(t, want...)
+			f.stop()
+			f.copyTo("app.log", "app.log.tmp")
+			f.append("app.log.tmp", "new")
+			if c.kept {
+				f.rename("app.log", "app.log.bak")
+			}
+			f.rename("app.log.tmp", "app.log")
+			f.start()
+			if c.again {
+				want = append(want, a...)
+			}
+			f.settled(append(want, "new")...)
+		})
+	}
+}
+
+// A file is compressed, and its folder gets another name, while the agent is down.
+func TestArchiveInARenamedFolder(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		delivered bool // before
+		ended     bool // and nothing of it was expected any more
+	}{
+		{"nothing was delivered before", false, false},
+		{"all was delivered before", true, false},
+		{"its stream had ended", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.input.FilePaths = []string{filepath.Join(f.logs, "**", "*.log*")}
+			f.input.MaxDirSearchDepth = 2
+			f.input.FlushTimeoutSecs, f.input.CloseUnusedReaderInterval = 1, 1
+			if err := os.Mkdir(f.path("d"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			a := f.known()
+			lines := wide("line", 0, 40)
+			want := append([]string{"first"}, lines...)
+			if !c.delivered {
+				f.store.change(func() { f.store.down = true })
+			}
+			f.append("d/app.log", lines...)
+			if c.delivered {
+				f.store.await(t, want...)
+			}
+			until(t, "the head of the file is stored", func() bool {
+				s := f.at(a, "d/app.log")
+				if s == nil {
+					return false
+				}
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.proved
+			})
+			if c.ended {
+				f.compress("d/app.log", ".gz")
+				until(t, "the stream has ended", func() bool { return len(a.files.of(nil)) == 1 })
+			}
+			f.stop()
+			if !c.ended {
+				f.compress("d/app.log", ".gz")
+			}
+			f.rename("d", "d-was")
+			if err := os.Mkdir(f.path("d"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			f.store.change(func() { f.store.down = false })
+			f.start()
+			f.append("d/app.log", "next")
+			f.settled(append(want, "next")...)
+		})
+	}
+}
