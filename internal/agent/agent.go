@@ -305,6 +305,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.drain()
 	stopSending()
 	sending.Wait()
+	for _, s := range a.files.of(nil) {
+		s.mu.Lock()
+		s.conclude() // what was written to the disk buffer last
+		s.mu.Unlock()
+	}
 	stopSaving()
 	saving.Wait()
 	return errors.Join(monErr, a.close())

@@ -179,6 +179,7 @@ type fixture struct {
 	store *logstore
 	input pipeline.InputFile
 	also  []pipeline.Flusher
+	rules []pipeline.Processor
 	stop  func()
 	// unstable lets the agent believe that the file system gives files new numbers.
 	unstable bool
@@ -198,7 +199,7 @@ func (f *fixture) pipeline() *pipeline.Pipeline {
 	input := f.input
 	batch := pipeline.Batch{MinCnt: 4096, MinSizeBytes: 512 << 10, TimeoutSecs: 3}
 	return &pipeline.Pipeline{
-		Name: "p", Enable: true, Inputs: []pipeline.Input{{Type: "input_file", File: &input}},
+		Name: "p", Enable: true, Inputs: []pipeline.Input{{Type: "input_file", File: &input}}, Processors: f.rules,
 		Flushers: append([]pipeline.Flusher{{
 			Type: "flusher_sls", Name: "sls", SLS: &pipeline.FlusherSLS{Project: "pr", Logstore: "ls", Endpoint: "x", CompressType: "lz4"}, Batch: batch,
 		}}, f.also...),

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 
 	"logtail/internal/agent/alarm"
 	"logtail/internal/agent/event"
@@ -12,9 +13,11 @@ import (
 // Every log and byte that is left out is counted per file and reason, and
 // exactly once also over crashes: a count is final with the checkpoint that
 // passes the place that it belongs to, and is stored in the same commit. What is
-// read again after a crash is counted again, and for the first time.
+// read again after a crash is counted again, and for the first time. What the disk
+// buffer has is not read again; it counts with the next commit.
 
-// note is a loss that counts when the stream's checkpoints pass end.
+// note is a loss that counts when the stream's checkpoints, or what the disk buffer
+// has, pass end.
 type note struct {
 	end    uint64
 	reason ledger.Reason
@@ -65,7 +68,8 @@ func (s *stream) lose(end uint64, reason ledger.Reason, bytes uint64) {
 	s.notes = append(s.notes, note{end, reason, ledger.Count{Bytes: int64(bytes), Times: 1}})
 }
 
-// miss counts bytes that nobody has read, now that they cannot be read any more.
+// miss counts bytes that nobody has read, now that they cannot be read any more. It is
+// stored together with that: nobody can find it out later.
 func (s *stream) miss(why delivery.Reason, bytes uint64) {
 	s.a.stats.LostBytes.Add(int64(bytes))
 	kind, what := alarm.DropLog, "is gone"
@@ -73,28 +77,27 @@ func (s *stream) miss(why delivery.Reason, bytes uint64) {
 		kind, what = alarm.LogTruncate, "was truncated or rewritten"
 	}
 	s.a.alarms.Raise(kind, s.run.scope, 1, fmt.Sprintf("%s %s, and %d bytes of it were never read", s.path, what, bytes), nil)
-	s.lose(s.high, ledger.Abandoned(why), bytes)
+	s.sure(ledger.Abandoned(why), ledger.Count{Bytes: int64(bytes), Times: 1})
+}
+
+// sure counts what is decided already, with the next commit of the stream.
+func (s *stream) sure(reason ledger.Reason, c ledger.Count) {
+	s.notes = slices.Insert(s.notes, 0, note{0, reason, c})
+	s.a.saver.dirty(s)
 }
 
 // unnote forgets what counts behind a place that is read again.
 func (s *stream) unnote(pos uint64) {
-	s.tally = tally{}
 	for len(s.notes) > 0 && s.notes[len(s.notes)-1].end > pos {
 		s.notes = s.notes[:len(s.notes)-1]
 	}
 }
 
-// tell makes final what the checkpoints have passed; all of it if the stream has ended.
-func (s *stream) tell() {
-	if len(s.notes) == 0 {
-		return
-	}
-	low := s.safe()
-	if s.done {
-		low = unlimited
-	}
+// tell makes final what lies below an offset: it belongs to the commit that stores the
+// checkpoints with which that was found.
+func (s *stream) tell(kept uint64) {
 	n := 0
-	for n < len(s.notes) && s.notes[n].end <= low {
+	for n < len(s.notes) && s.notes[n].end <= kept {
 		s.count(s.notes[n].reason, s.notes[n].count)
 		n++
 	}
@@ -103,19 +106,31 @@ func (s *stream) tell() {
 	}
 }
 
-// safe is up to where every destination has the stream, or its buffer on disk has.
-func (s *stream) safe() uint64 {
-	low := uint64(unlimited)
+// kept returns the checkpoints, and up to where every destination has the stream, or
+// the disk buffer has it for that.
+func (s *stream) kept() (lanes map[string]delivery.Checkpoint, low uint64) {
+	lanes, low = make(map[string]delivery.Checkpoint, len(s.lanes)), unlimited
 	for i, l := range s.lanes {
-		switch {
-		case s.given[i].End == unlimited: // taken over by another agent
-		case l.Safe():
-			low = min(low, s.given[i].End)
-		default:
-			low = min(low, l.Checkpoint().End)
+		c, end := l.Kept()
+		lanes[s.run.flushers[i].name] = c
+		if s.given[i].End != unlimited { // else taken over by another agent
+			low = min(low, end)
 		}
 	}
+	return lanes, low
+}
+
+// safe is up to where every destination has the stream, or its buffer on disk has.
+func (s *stream) safe() uint64 {
+	_, low := s.kept()
 	return low
+}
+
+// conclude has the stream stored if there is something to tell.
+func (s *stream) conclude() {
+	if len(s.notes) > 0 && s.lanes != nil && s.notes[0].end <= s.safe() {
+		s.a.saver.dirty(s)
+	}
 }
 
 // count adds to the ledger under the path of the stream's file.

@@ -20,17 +20,22 @@ const spillAfter = 3 * time.Second
 // holdTime bounds how long a stopping agent takes to save what is left of deleted files.
 const holdTime = 10 * time.Second
 
-// given counts what a destination gave up.
+// given counts what a destination gave up, with the checkpoint that has moved over it.
 func (a *Agent) given(l *send.Lane, reason delivery.Reason, logs int, bytes int64) {
-	k := ledger.Key{Reason: ledger.Abandoned(reason)}
+	c := ledger.Count{Logs: int64(logs), Bytes: bytes, Times: 1}
 	if l != nil {
 		if s, ok := l.Owner().(*stream); ok {
 			s.mu.Lock()
-			k.Pipeline, k.Path = s.run.p.Name, s.origin()
-			s.mu.Unlock()
+			defer s.mu.Unlock()
+			if !s.done {
+				s.sure(ledger.Abandoned(reason), c)
+			} else {
+				s.count(ledger.Abandoned(reason), c)
+			}
+			return
 		}
 	}
-	a.ledger.Add(k, ledger.Count{Logs: int64(logs), Bytes: bytes, Times: 1})
+	a.ledger.Add(ledger.Key{Reason: ledger.Abandoned(reason)}, c)
 }
 
 // accepts says whether every destination takes packages of the stream. Those that

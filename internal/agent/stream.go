@@ -103,16 +103,14 @@ func isMid(state []byte) bool { return len(state) > 0 && state[0]&stateMid != 0 
 func (s *stream) snapshot() (rec state.Stream, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tell()
 	s.headSaved = s.rec.HeadLen > 0
 	rec = s.rec
+	kept := uint64(0)
 	if s.lanes != nil {
-		rec.Lanes = make(map[string]delivery.Checkpoint, len(s.lanes))
-		for i, l := range s.lanes {
-			rec.Lanes[s.run.flushers[i].name] = l.Checkpoint()
-		}
+		rec.Lanes, kept = s.kept()
 		s.rec.Lanes = nil // the lanes know; a map costs 800 bytes, and there are 100,000 idle files
 	}
+	s.tell(kept)
 	return rec, !s.forgot
 }
 
@@ -182,7 +180,9 @@ func (s *stream) renew() {
 	s.rec.ID = delivery.NewStreamID()
 	s.lanes, s.fresh = nil, true
 	s.group.Release(nil)
-	s.unnote(0)
+	if s.tally = (tally{}); s.frozen { // what is lost of it is found anew
+		s.unnote(0)
+	}
 	s.a.saver.replace(s, old)
 }
 
@@ -202,7 +202,9 @@ func (s *stream) rewind() {
 		return
 	}
 	s.group.Release(nil)
-	s.unnote(low.End)
+	if s.tally = (tally{}); !s.frozen { // else nothing is read again
+		s.unnote(low.End)
+	}
 	s.pos, s.tail, s.mid = low.End, low.Hash, isMid(low.State)
 	s.bound()
 }
@@ -456,7 +458,7 @@ func (s *stream) end(forget bool) {
 		return
 	}
 	s.done = true
-	s.tell()
+	s.tell(unlimited)
 	s.pass()
 	s.a.open.Add(-int64(s.size))
 	s.size = 0

@@ -88,6 +88,7 @@ func (w *worker) turn(s *stream) (more bool) {
 	if s.done {
 		return false
 	}
+	s.conclude()
 	now := w.a.now()
 	if s.before != nil {
 		if !s.before.passed.Load() {

@@ -72,6 +72,18 @@ func (l *Lane) Safe() bool {
 	return len(l.queue) == 0 && l.takes()
 }
 
+// Kept returns the checkpoint, and how far the lane's content is acknowledged or durable
+// in the disk buffer, so that the owner need not make it again after a crash either.
+func (l *Lane) Kept() (c delivery.Checkpoint, end uint64) {
+	l.dest.mu.Lock()
+	defer l.dest.mu.Unlock()
+	c, end = l.checkpoint, l.checkpoint.End
+	if n := len(l.disk); n > 0 && !l.headGone() {
+		end = max(end, l.disk[n-1].end)
+	}
+	return c, end
+}
+
 // BeginLocal lets the owner go on while the destination gives no answer to the
 // first resume: from the point that it returns, with spilling on. It is false if
 // the lane is agreed on, so that LaneReady came or comes, and where there is no
