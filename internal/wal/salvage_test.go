@@ -62,7 +62,7 @@ func numbers(from, to uint64) (list []uint64) {
 }
 
 func TestSalvageGoesOnWithoutWhatIsDamaged(t *testing.T) {
-	const n = 40
+	const n = 39 // not a multiple of four, the records of a segment: the next one would be begun in the background
 	list := func(r *rig) string { return filepath.Join(r.dir, segmentsName) }
 	flip := func(at int) func([]byte) []byte {
 		return func(b []byte) []byte { b[at] ^= 0x40; return b }
