@@ -137,6 +137,8 @@ type Dest struct {
 	class   Class
 	since   time.Time // it is failing
 	problem string    // what it said
+	// refusing is since when it has refused the key, without any other answer.
+	refusing time.Time
 
 	storedCount int // packages in the disk buffer
 	storedBytes int64

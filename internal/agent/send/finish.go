@@ -189,7 +189,8 @@ func (d *Dest) punish(l *Lane, k int, err error, n *notices) {
 		}
 		switch class {
 		case Auth:
-			if d.elapsed(&t.refused, now) >= d.opt.AuthRetry {
+			// An outage in between tells nothing of the key.
+			if d.elapsed(&t.refused, now) >= d.opt.AuthRetry && now.Sub(d.refusing) >= d.opt.AuthRetry {
 				drop = i + 1
 			}
 		case Terminal:

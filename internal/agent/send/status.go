@@ -77,6 +77,9 @@ func (d *Dest) Snapshot() Snapshot {
 
 // ill notes a failure.
 func (d *Dest) ill(class Class, err error, now time.Time) {
+	if class == Auth && (!d.failing || d.class != Auth) {
+		d.refusing = now
+	}
 	d.class, d.problem = class, short(err)
 	if !d.failing {
 		d.failing, d.since = true, now

@@ -159,3 +159,76 @@ func TestADiskThatHangsInAWriteDoesNotHoldUpTheStop(t *testing.T) {
 		pass(2 * time.Hour)
 	})
 }
+
+// A key that is refused for a moment, before and after an outage, costs nothing.
+func TestTheTimeOfARefusedKeyIsThatOfRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		b := start(t, s, Options{})
+		l, _ := b.lane(t, delivery.Checkpoint{}, true)
+		answer := func(err error) {
+			s.mu.Lock()
+			s.fail = func([]*Package) error { return err }
+			s.mu.Unlock()
+		}
+		answer(slsError(401, sls.CodeUnauthorized))
+		l.Put(pkg(0))
+		pass(10 * time.Second)
+		answer(errors.New("away"))
+		pass(time.Hour)
+		answer(slsError(401, sls.CodeUnauthorized))
+		pass(10 * time.Second)
+		s.down(false)
+		pass(time.Minute)
+		want(t, s, l, 0, 1)
+		if len(b.counts) > 0 {
+			t.Errorf("counted %+v", b.counts)
+		}
+	})
+}
+
+// Lanes that are renewed while a write to the disk buffer is under way lose and double nothing.
+func TestALaneThatIsRenewedTwiceWhileItSpills(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, x := newService(), newDisk()
+		b := start(t, s, Options{Buffer: x})
+		o := newOwner()
+		o.content, o.gone = line, true
+		ids := []delivery.LaneID{delivery.NewStreamID().Lane("f", "")}
+		l := b.Lane(ids[0], o, delivery.Checkpoint{}, true)
+		<-o.ready
+		s.down(true)
+		x.mu.Lock()
+		x.took = 3 * time.Second
+		x.mu.Unlock()
+		l.Spill(true)
+		n := 0
+		for range 4 {
+			for range 3 {
+				l.Put(hashed(n))
+				n++
+			}
+			pass(time.Second)
+			l.Put(hashed(n))
+			n++
+			c := l.Checkpoint()
+			l.Close()
+			ids = append(ids, delivery.NewStreamID().Lane("f", ""))
+			l = b.Lane(ids[len(ids)-1], o, c, true, ids[:len(ids)-1]...)
+			if plan := <-o.ready; plan.End != uint64(10*n) {
+				t.Fatalf("goes on at %d, want %d", plan.End, 10*n)
+			}
+			l.Spill(true)
+		}
+		pass(30 * time.Second)
+		if x.size() != n || !l.Safe() || b.held != 0 {
+			t.Errorf("%d records of %d, safe %v, held %d", x.size(), n, l.Safe(), b.held)
+		}
+		s.down(false)
+		pass(time.Minute)
+		want(t, s, l, 0, n)
+		if x.size() != 0 || len(b.counts) > 0 {
+			t.Errorf("%d left, %v", x.size(), b.counts)
+		}
+	})
+}
