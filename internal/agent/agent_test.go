@@ -25,6 +25,7 @@ type logstore struct {
 	mu       sync.Mutex
 	progress map[delivery.LaneID]delivery.Progress
 	session  uint64
+	rival    bool     // another agent takes over each lane at once
 	lines    []string // contents in order of arrival
 	tags     map[string]string
 	down     bool
@@ -57,6 +58,10 @@ func (s *logstore) Resume(_ context.Context, lanes []delivery.LaneID) (*send.Res
 			known := p
 			r.Progress[i] = &known
 			p.Session = s.session
+			if s.rival {
+				s.session++
+				p.Session = s.session
+			}
 			s.progress[l] = p
 		}
 	}

@@ -237,8 +237,9 @@ func TestAFencedLaneHoldsUpNoOther(t *testing.T) {
 	f.store.await(t, "0")
 	awaitFile(t, out, 1)
 	f.store.change(func() {
+		f.store.rival = true
 		for l, p := range f.store.progress {
-			p.Session = 99
+			p.Session++
 			f.store.progress[l] = p
 		}
 	})

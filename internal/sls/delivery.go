@@ -9,11 +9,18 @@ const HeaderDelivery = "x-log-delivery"
 // MaxResumeLanes is the most lanes that one resume may list.
 const MaxResumeLanes = 10_000
 
+// MaxAttempt is the longest ResumeRequest.Attempt, in bytes.
+const MaxAttempt = 64
+
 // ResumeRequest is the body of POST /logstores/{logstore}/lanes: the agent
 // takes over the lanes and asks how far each one is.
 type ResumeRequest struct {
-	Session uint64   `json:"session,string"` // 0: grant one
-	Lanes   []string `json:"lanes"`          // delivery.LaneID.String of each, at most MaxResumeLanes
+	Session uint64 `json:"session,string"` // 0: grant one
+	// Attempt is the same where a resume is tried again, of which no answer came: the
+	// same session is granted then. So a request that something on the way repeats or
+	// delivers late does not fence the session of the next one. "": none.
+	Attempt string   `json:"attempt,omitempty"`
+	Lanes   []string `json:"lanes"` // delivery.LaneID.String of each, at most MaxResumeLanes
 }
 
 // LaneProgress is what the server knows of a lane.

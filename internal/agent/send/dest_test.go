@@ -260,17 +260,47 @@ func TestAYoungerAgentFencesThisOne(t *testing.T) {
 		l, o := b.lane(t, delivery.Checkpoint{}, true)
 		l.Put(pkg(0))
 		pass(time.Second)
-		s.mu.Lock()
-		p := s.progress[l.ID]
-		p.Session = 99
-		s.progress[l.ID] = p
-		s.mu.Unlock()
+		s.rival = true
+		s.fence(l.ID)
+		for range contestTries { // it takes the lane back, and loses it
+			l.Put(pkg(1))
+			<-o.ready
+		}
 		l.Put(pkg(1))
 		<-o.stopped
 		if l.Accepts() || !b.alarmed(AlarmDelivery) {
 			t.Error("a fenced lane accepts, or there was no alarm")
 		}
 		want(t, s, l, 0, 1)
+	})
+}
+
+// A resume that something on the way repeats, or delivers late, is one of this agent's own.
+func TestALaneThatOnesOwnResumeHasFencedGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		b := start(t, s, Options{})
+		l, o := b.lane(t, delivery.Checkpoint{}, true)
+		n := 0
+		for range 2 { // contestTries in contestTime, for as long as it takes
+			for range contestTries {
+				l.Put(pkg(n))
+				pass(time.Second)
+				s.fence(l.ID)
+				l.Put(pkg(n + 1)) // is refused, and made again
+				n++
+				if plan := <-o.ready; plan.NewStream || plan.End != uint64(10*n) {
+					t.Fatalf("plan %+v", plan)
+				}
+			}
+			pass(2 * contestTime)
+		}
+		l.Put(pkg(n))
+		pass(time.Second)
+		want(t, s, l, 0, n+1)
+		if b.alarmed(AlarmDelivery) {
+			t.Error("there was an alarm")
+		}
 	})
 }
 

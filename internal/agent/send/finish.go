@@ -109,14 +109,42 @@ func (d *Dest) refuse(l *Lane, o Outcome, n *notices) {
 	}
 	switch delivery.React(o.Action) {
 	case delivery.Stop:
+		if d.contest(l) {
+			d.ask(l, o)
+			return
+		}
 		d.alarm(AlarmDelivery, "another agent with the same state writes to %s; this one stops sending the file (was the machine cloned together with the agent's data folder?)", d.opt.Name)
 		d.leave(l, n)
 		n.stopped = append(n.stopped, l)
 	default: // hole, unknown lane, foreign content: agree anew
-		d.opt.Log.Info("a lane is agreed on anew", "destination", d.opt.Name, "lane", l.ID.String(), "answer", o.Action.String())
-		l.state, l.fresh, l.local = laneAsking, false, l.spill
-		d.asking = append(d.asking, l)
+		d.ask(l, o)
 	}
+}
+
+// ask agrees anew where the lane goes on.
+func (d *Dest) ask(l *Lane, o Outcome) {
+	d.opt.Log.Info("a lane is agreed on anew", "destination", d.opt.Name, "lane", l.ID.String(), "answer", o.Action.String())
+	l.state, l.fresh, l.local = laneAsking, false, l.spill
+	d.asking = append(d.asking, l)
+}
+
+const (
+	// contestTries is how often in contestTime a lane that was fenced is taken back. What
+	// fenced it may be a resume of this agent's own that something on the way has repeated
+	// or delivered late. Where it is another agent with the same state, both take it
+	// from each other in turn, which costs requests but no log, until one has done so as often.
+	contestTries = 3
+	contestTime  = 10 * time.Minute
+)
+
+// contest says whether a fenced lane is to be taken back.
+func (d *Dest) contest(l *Lane) bool {
+	now := d.opt.Now()
+	if now.Sub(l.fencedAt).Abs() > contestTime {
+		l.fenced, l.fencedAt = 0, now
+	}
+	l.fenced++
+	return l.fenced <= contestTries
 }
 
 // failed reacts to a request that failed as a whole.

@@ -279,11 +279,8 @@ func TestAFencedLaneKeepsWhatItHasOnDisk(t *testing.T) {
 			l.Put(pkg(i))
 		}
 		pass(5 * time.Second)
-		s.mu.Lock()
-		p := s.progress[l.ID]
-		p.Session = 99
-		s.progress[l.ID] = p
-		s.mu.Unlock()
+		s.rival = true
+		s.fence(l.ID)
 		s.down(false)
 		<-o.stopped
 		pass(time.Minute)

@@ -68,6 +68,8 @@ type Lane struct {
 	queued     bool      // in dest.ready, replay or delayed
 	parked     bool      // in dest.parked
 	notBefore  time.Time // after a refusal
+	fenced     uint8     // how often it was fenced since fencedAt
+	fencedAt   time.Time
 	checkpoint delivery.Checkpoint
 }
 

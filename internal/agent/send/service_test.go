@@ -23,6 +23,7 @@ type service struct {
 	got      map[delivery.LaneID][]string // data in order of arrival
 	gone     map[delivery.LaneID][]delivery.Range
 	sessions uint64
+	rival    bool // another agent takes over each lane at once
 	incarn   string
 	requests []int                   // packages of each request that was answered
 	lanes    map[delivery.LaneID]int // requests in flight per lane
@@ -43,6 +44,16 @@ func newService() *service {
 
 func (s *service) Close() error { return nil }
 
+// fence gives the lane to a younger session.
+func (s *service) fence(id delivery.LaneID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions++
+	p := s.progress[id]
+	p.Session = s.sessions
+	s.progress[id] = p
+}
+
 func (s *service) Resume(_ context.Context, lanes []delivery.LaneID) (*Resumed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,11 +66,17 @@ func (s *service) Resume(_ context.Context, lanes []delivery.LaneID) (*Resumed, 
 		return &Resumed{}, nil
 	}
 	s.sessions++
+	if s.rival {
+		defer func() { s.sessions++ }()
+	}
 	r := &Resumed{Ranges: true, Session: s.sessions, Incarnation: s.incarn}
 	for _, l := range lanes {
 		if p, ok := s.progress[l]; ok {
 			r.Progress = append(r.Progress, &p)
 			p.Session = s.sessions
+			if s.rival {
+				p.Session++
+			}
 			s.progress[l] = p
 		} else {
 			r.Progress = append(r.Progress, nil)

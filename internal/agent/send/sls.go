@@ -2,6 +2,7 @@ package send
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,9 @@ type SLS struct {
 	client            *sls.Client
 	project, logstore string
 	ranges            atomic.Bool
+
+	mu      sync.Mutex
+	attempt string // sls.ResumeRequest.Attempt of resumes that were not answered
 }
 
 // NewSLS returns the transport to a logstore.
@@ -83,7 +87,12 @@ func statusOf(code string) int {
 // Resume asks the service where the lanes stand. A server that does not know
 // the call gets packages without ranges.
 func (t *SLS) Resume(ctx context.Context, lanes []delivery.LaneID) (*Resumed, error) {
-	req := sls.ResumeRequest{Lanes: make([]string, len(lanes))}
+	t.mu.Lock()
+	if t.attempt == "" {
+		t.attempt = rand.Text()
+	}
+	req := sls.ResumeRequest{Attempt: t.attempt, Lanes: make([]string, len(lanes))}
+	t.mu.Unlock()
 	for i, l := range lanes {
 		req.Lanes[i] = l.String()
 	}
@@ -91,6 +100,9 @@ func (t *SLS) Resume(ctx context.Context, lanes []delivery.LaneID) (*Resumed, er
 	if err != nil {
 		return nil, err
 	}
+	t.mu.Lock()
+	t.attempt = "" // the next one takes a new session
+	t.mu.Unlock()
 	t.ranges.Store(ranges)
 	if !ranges {
 		return &Resumed{}, nil

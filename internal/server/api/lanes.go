@@ -23,6 +23,9 @@ func (h *Handler) resumeLanes(rq *request) error {
 	if len(in.Lanes) > sls.MaxResumeLanes {
 		return invalid("the request names %d lanes; at most %d are taken at a time", len(in.Lanes), sls.MaxResumeLanes)
 	}
+	if len(in.Attempt) > sls.MaxAttempt {
+		return invalid("the attempt has %d bytes; at most %d are taken", len(in.Attempt), sls.MaxAttempt)
+	}
 	lanes, places := make(map[int][]delivery.LaneID), make(map[int][]int)
 	for i, text := range in.Lanes {
 		id, err := delivery.ParseLaneID(text)
@@ -39,7 +42,7 @@ func (h *Handler) resumeLanes(rq *request) error {
 	// never be fenced; the agent goes on with a new one.
 	out := sls.ResumeReply{Session: in.Session, Incarnation: l.ID, Lanes: make([]sls.LaneProgress, len(in.Lanes))}
 	if !h.Sessions.Granted(in.Session) {
-		if out.Session, err = h.Sessions.Grant(); err != nil {
+		if out.Session, err = h.Sessions.Grant(l.ID, in.Attempt); err != nil {
 			return err
 		}
 	}

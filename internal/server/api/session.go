@@ -26,7 +26,21 @@ type Sessions struct {
 	mu    sync.Mutex
 	last  uint64 // newest that may have been granted
 	bound uint64 // what the file holds; nothing above it was ever granted
+	// The sessions of the attempts of this generation and the one before.
+	attempts, older map[attempt]uint64
+	turned          time.Time
 }
+
+// attempt is a client's try to resume lanes of a logstore, which may arrive several times.
+type attempt struct{ store, name string }
+
+const (
+	// attemptTime is how long an attempt is known at least: longer than any client
+	// waits for an answer or anything on the way holds a request back.
+	attemptTime = 10 * time.Minute
+	// maxAttempts bounds the attempts of a generation, some 100 bytes each.
+	maxAttempts = 200_000
+)
 
 // OpenSessions reads the bound from a file, which is made when the first
 // session is granted.
@@ -47,11 +61,21 @@ func OpenSessions(path string, now func() time.Time) (*Sessions, error) {
 	return s, nil
 }
 
-// Grant returns a session above all that were ever granted. It fails if the
-// bound cannot be made durable.
-func (s *Sessions) Grant() (uint64, error) {
+// Grant returns a session above all that were ever granted, or, where the attempt was
+// heard of before, the one that it got. An attempt without a name is always new. It
+// fails if the bound cannot be made durable.
+func (s *Sessions) Grant(store, name string) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	key := attempt{store, name}
+	if name != "" {
+		if session, ok := s.attempts[key]; ok {
+			return session, nil
+		}
+		if session, ok := s.older[key]; ok {
+			return session, nil
+		}
+	}
 	session := max(uint64(max(s.now().UnixNano(), 0)), s.last+1)
 	if session > s.bound {
 		bound := session + sessionAhead
@@ -61,6 +85,12 @@ func (s *Sessions) Grant() (uint64, error) {
 		s.bound = bound
 	}
 	s.last = session
+	if name != "" {
+		if now := s.now(); s.attempts == nil || now.Sub(s.turned).Abs() >= attemptTime || len(s.attempts) >= maxAttempts {
+			s.attempts, s.older, s.turned = map[attempt]uint64{}, s.attempts, now
+		}
+		s.attempts[key] = session
+	}
 	return session, nil
 }
 

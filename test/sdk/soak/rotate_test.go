@@ -112,10 +112,13 @@ func copyTruncate(f *logfile, r *rand.Rand) (bool, error) {
 	if f.kind == narrow && !f.seen(f.gen) {
 		return false, nil
 	}
-	if err := f.shift(); err != nil {
+	to := f.app() + ".1"
+	if f.path != f.app() { // a copy is called after its original, or nobody can tell what it is
+		f.serial++
+		to = fmt.Sprintf("%s-%06d", f.path, f.serial)
+	} else if err := f.shift(); err != nil {
 		return false, err
 	}
-	to := f.app() + ".1"
 	if err := copyFile(f.path, to); err != nil {
 		return false, err
 	}
@@ -123,8 +126,13 @@ func copyTruncate(f *logfile, r *rand.Rand) (bool, error) {
 	if err := os.Truncate(f.path, 0); err != nil {
 		return false, err
 	}
-	f.chain = append([]*rotated{{path: to, gen: f.gen, closed: true}}, f.chain...)
-	return true, f.copied(f.chain[0])
+	c := &rotated{path: to, gen: f.gen, closed: true}
+	if f.path == f.app() {
+		f.chain = append([]*rotated{c}, f.chain...)
+	} else {
+		f.others = append(f.others, c)
+	}
+	return true, f.copied(c)
 }
 
 // copied notes what a copy has that was made before its original was truncated.
