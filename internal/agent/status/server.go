@@ -28,6 +28,7 @@ const (
 	idleTime  = 30 * time.Second
 	closeTime = time.Second     // for answers to end when the agent stops
 	askTime   = 5 * time.Second // for the agent to answer to /healthz
+	againTime = 5 * time.Second // until an address is written again that could not be
 	maxHead   = 16 << 10        // bytes of a request's head
 )
 
@@ -49,6 +50,8 @@ type Server struct {
 	local   net.Listener // nil: could not be opened
 	metrics net.Listener // nil: not wanted
 	address Address
+	hidden  bool          // the address is not written yet
+	again   time.Duration // againTime
 	lists   chan struct{} // a place for each list that is being written
 	health  health
 }
@@ -59,7 +62,7 @@ type Server struct {
 func Listen(dir string, src Source, o Options) (*Server, error) {
 	now := time.Now()
 	src = process{src, o.Version, now}
-	s := &Server{dir: dir, src: src, log: o.Log, lists: make(chan struct{}, maxLists), health: health{src: src}}
+	s := &Server{dir: dir, src: src, log: o.Log, again: againTime, lists: make(chan struct{}, maxLists), health: health{src: src}}
 	if o.MetricsListen != "" {
 		address := o.MetricsListen
 		if !strings.Contains(address, ":") {
@@ -79,9 +82,27 @@ func Listen(dir string, src Source, o Options) (*Server, error) {
 		return s, nil
 	}
 	if err := s.address.write(dir); err != nil {
-		s.log.Warn("the address for logtail status cannot be written", "folder", dir, "error", err)
+		s.log.Warn("the address for logtail status cannot be written; it is tried again", "folder", dir, "error", err)
+		s.hidden = true
 	}
 	return s, nil
+}
+
+// publish writes the address as soon as that can be done: the disk may be full or
+// read-only for a while.
+func (s *Server) publish(ctx context.Context) {
+	t := time.NewTicker(s.again)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if s.address.write(s.dir) == nil {
+				return
+			}
+		}
+	}
 }
 
 // MetricsAddress returns where the metrics are, or "".
@@ -114,6 +135,9 @@ func (s *Server) Serve(ctx context.Context) {
 		if p.ln != nil {
 			serving.Go(func() { s.serve(ctx, p.ln, p.h) })
 		}
+	}
+	if s.hidden {
+		serving.Go(func() { s.publish(ctx) })
 	}
 	serving.Wait()
 	if s.local != nil {

@@ -278,6 +278,40 @@ func TestAgentIsFoundWithoutItsAddressFile(t *testing.T) {
 	}
 }
 
+func TestAddressIsWrittenWhenTheDiskAllows(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, addressFile)
+	if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Listen(dir, sample(), Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.again = time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Serve(ctx) }()
+	defer func() { cancel(); <-done }()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if a, err := readAddress(dir); err == nil {
+			if a.PID != s.address.PID || a.Address != s.address.Address {
+				t.Errorf("%+v is written, it is %+v", a, s.address)
+			}
+			return
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal("the address is never written")
+		default:
+			runtime.Gosched()
+		}
+	}
+}
+
 func TestWhereThereIsNoSocketATokenIsAsked(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
