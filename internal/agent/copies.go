@@ -37,7 +37,7 @@ func (a *Agent) isCopy(run *pipelineRun, path, where string, ended bool) (known 
 	var list []state.Tomb // of the ended ones
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()
-		mine := s.path == path || s.rec.Origin == path
+		mine := s.called(path)
 		k, at, frozen, begins := s.known(), s.path, s.frozen, false
 		if mine && s.rec.Compressed == "" {
 			begins = s.begins(&facts)
@@ -318,12 +318,14 @@ func (sh *shadow) compare() likeness {
 			return apart
 		}
 		s.mu.Lock()
-		begins := s.begins(&mine)
-		s.mu.Unlock()
-		if h, ok := mine.Head(k.HeadLen); begins || ok && h == k.Head {
-			return cut
+		defer s.mu.Unlock()
+		if h, ok := mine.Head(k.HeadLen); !s.begins(&mine) && (!ok || h != k.Head) {
+			return apart
 		}
-		return apart
+		if s.copy == nil { // its name may say nothing to the stream, which has several
+			s.copy = &copied{path: sh.path, id: sh.id, same: sh.same}
+		}
+		return cut
 	}
 	equal, n, err := read.Compare(orig, f, sh.same, end, make([]byte, 256<<10))
 	switch {
@@ -368,20 +370,37 @@ func (s *stream) adopt() bool {
 		}
 	}
 	owned := func(id read.Identity) bool { return s.a.files.owned(s.run, id) }
-	f, path, err := read.FindCopy(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, owned)
-	if err != nil && s.origin() != s.path {
-		f, path, err = read.FindCopy(k, s.origin(), s.run.input.MaxCheckpointDirSearchDepth, owned)
+	for _, name := range s.names() {
+		f, path, err := read.FindCopy(k, name, s.run.input.MaxCheckpointDirSearchDepth, owned)
+		if err != nil {
+			continue
+		}
+		id, _, _, err := read.Stat(f)
+		if err != nil || !s.takeOver(path, id) {
+			f.Close()
+			return false
+		}
+		s.use(f)
+		return true
 	}
-	if err != nil {
-		return s.adoptArchive(k) || s.adoptShort()
+	return s.adoptArchive(k) || s.adoptShort()
+}
+
+// names returns the paths that the stream's file has and had: whoever copies it calls
+// the copy after one of them.
+func (s *stream) names() []string {
+	list := []string{s.path}
+	for _, path := range append([]string{s.origin()}, s.aliases...) {
+		if !slices.Contains(list, path) {
+			list = append(list, path)
+		}
 	}
-	id, _, _, err := read.Stat(f)
-	if err != nil || !s.takeOver(path, id) {
-		f.Close()
-		return false
-	}
-	s.use(f)
-	return true
+	return list
+}
+
+// called says whether path is one of names.
+func (s *stream) called(path string) bool {
+	return s.path == path || s.rec.Path == path || s.rec.Origin == path || slices.Contains(s.aliases, path)
 }
 
 // adoptKnown goes on with a file that was compared with the stream's before.
@@ -413,7 +432,7 @@ func (s *stream) adoptKnown(k *read.Known, c *copied) bool {
 // adoptShort goes on with a copy that ends before what was read: the program wrote
 // on between the copy and the truncation, and that was read too.
 func (s *stream) adoptShort() bool {
-	for _, base := range slices.Compact([]string{s.path, s.origin()}) {
+	for _, base := range s.names() {
 		list, err := read.Chain(base)
 		if err != nil {
 			continue

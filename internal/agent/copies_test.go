@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,13 +124,7 @@ func TestArchiveInARenamedFolder(t *testing.T) {
 				f.store.await(t, want...)
 			}
 			until(t, "the head of the file is stored", func() bool {
-				s := f.at(a, "d/app.log")
-				if s == nil {
-					return false
-				}
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				return s.proved
+				return f.proved(a, "d/app.log")
 			})
 			if c.ended {
 				f.compress("d/app.log", ".gz")
@@ -149,4 +144,76 @@ func TestArchiveInARenamedFolder(t *testing.T) {
 			f.settled(append(want, "next")...)
 		})
 	}
+}
+
+// proved says whether the head of a file is stored.
+func (f *fixture) proved(a *Agent, name string) bool {
+	s := f.at(a, name)
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proved
+}
+
+// A file has a second name, and whoever copies and truncates it knows the first one only.
+func TestCopytruncateOfAFileWithTwoNames(t *testing.T) {
+	for _, second := range []string{"aaa.log", "zzz.log"} {
+		for _, matches := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, the copy matches %v", second, matches), func(t *testing.T) {
+				f := newFixture(t)
+				if matches {
+					f.everything()
+				}
+				agent := f.known()
+				f.store.change(func() { f.store.down = true })
+				a := wide("line", 0, 40)
+				f.append(second, a...)
+				if err := os.Link(f.path(second), f.path("app.log")); err != nil {
+					t.Fatal(err)
+				}
+				until(t, "both names are seen", func() bool {
+					s := f.at(agent, "app.log")
+					return s != nil && s == f.at(agent, second)
+				})
+				until(t, "the head of the file is stored", func() bool { return f.proved(agent, "app.log") })
+				f.copyTo("app.log", "app.log.1")
+				f.truncate("app.log")
+				f.append("app.log", "anew")
+				f.store.change(func() { f.store.down = false })
+				f.settled(append(append([]string{"first"}, a...), "anew")...)
+			})
+		}
+	}
+}
+
+// The folder gets another name right after its file was copied and truncated.
+func TestCopytruncateInAFolderThatIsRenamed(t *testing.T) {
+	f := newFixture(t)
+	f.input.FilePaths = []string{filepath.Join(f.logs, "**", "*.log*")}
+	f.input.MaxDirSearchDepth = 2
+	for _, dir := range []string{"a", "b", "c", "d"} {
+		if err := os.Mkdir(f.path(dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agent := f.known()
+	f.store.change(func() { f.store.down = true })
+	want := []string{"first"}
+	for _, dir := range []string{"a", "b", "c", "d"} {
+		lines := wide("line in "+dir, 0, 40)
+		f.append(dir+"/app.log", lines...)
+		want = append(want, lines...)
+		until(t, "the head of the file is stored", func() bool { return f.proved(agent, dir+"/app.log") })
+	}
+	for _, dir := range []string{"a", "b", "c", "d"} {
+		f.copyTo(dir+"/app.log", dir+"/app.log.1")
+		f.truncate(dir + "/app.log")
+		f.rename(dir, dir+"-was")
+		f.append(dir+"-was/app.log", "anew in "+dir)
+		want = append(want, "anew in "+dir)
+	}
+	f.store.change(func() { f.store.down = false })
+	f.settled(want...)
 }

@@ -146,7 +146,10 @@ func (g *again) buried() []state.Tomb {
 // at its path any more: its writer may go on writing to it. It says whether it did.
 func (a *Agent) reborn(l *look) bool {
 	now, _, _, err := read.Peek(l.path)
-	if l.run.input.Once || l.id.Birth == 0 || err == nil && now == l.id || a.streamOf(l.run, l.path, l.id) != nil {
+	if ok, _ := monitor.Match(l.run.spec(), l.path); ok && err == nil && now == l.id {
+		return false
+	}
+	if l.run.input.Once || l.id.Birth == 0 || a.streamOf(l.run, l.path, l.id) != nil {
 		return false
 	}
 	s := a.newStream(l.run, l.path, l.id, false)
@@ -187,6 +190,9 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 			a.chains[filePath{run, e.Path}], a.empty[filePath{run, e.Path}] = struct{}{}, struct{}{}
 		}
 		return
+	}
+	if !run.input.Once && !run.firstScan {
+		a.meetBase(run, e.Path)
 	}
 	was := a.files.last(run, e.Path)
 	if at := a.files.at(run, e.Path); at != nil {

@@ -303,11 +303,30 @@ func (s *stream) closeFile() {
 	}
 }
 
+// locate finds where the stream's file is now, if it has left its path and the monitor
+// has not seen it yet: copies of it are there too.
+func (s *stream) locate() {
+	if s.rec.Compressed != "" || s.leads(s.path) {
+		return
+	}
+	f, path, err := read.Search(&read.Known{Identity: s.identity()}, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real)
+	if err != nil {
+		return
+	}
+	f.Close()
+	if path != s.path {
+		s.a.files.leave(s, s.path)
+		s.move(path)
+		s.gone = true // the monitor has not told of it
+	}
+}
+
 // truncated is called when the content that was read is not in the file any
 // more. If a copy was made before, the stream goes on with that; else it ends,
 // and what was read before is still delivered. Another stream begins
 // for the file, from its beginning.
 func (s *stream) truncated() {
+	s.locate()
 	next := look{filePath: filePath{s.run, s.path}, reborn: true, id: s.identity(), origin: s.rec.Origin}
 	unread := uint64(0)
 	if s.seen > s.high { // SizeSeen may be of what came after

@@ -80,16 +80,43 @@ func (a *Agent) arrange(run *pipelineRun) {
 // rotatedFrom returns the path that a file was rotated from, by its name, if
 // there is or was a stream at that; else "".
 func (a *Agent) rotatedFrom(run *pipelineRun, path string) string {
+	return a.baseOf(path, func(base string) bool { return a.files.last(run, base) != nil })
+}
+
+// baseOf returns the first path that is one for which is says so, and of which rotation makes path; else "".
+func (a *Agent) baseOf(path string, is func(base string) bool) string {
 	dir, name := filepath.Split(path)
 	ext := filepath.Ext(name)
 	for i := 1; i < len(name); i++ {
 		for _, base := range [...]string{name[:i], name[:i] + ext} {
-			if base != name && a.files.last(run, dir+base) != nil && read.Rotated(base, name) {
+			if base != name && is(dir+base) && read.Rotated(base, name) {
 				return dir + base
 			}
 		}
 	}
 	return ""
+}
+
+// meetBase looks first at the file that the one at path was rotated or copied from, by its
+// name, where both came in one folder that got another name: what a copy is
+// can be told only when it is known what its original is.
+func (a *Agent) meetBase(run *pipelineRun, path string) {
+	if a.rotatedFrom(run, path) != "" {
+		return
+	}
+	base := a.baseOf(path, func(base string) bool {
+		if !read.Rotated(filepath.Base(base), filepath.Base(path)) {
+			return false
+		}
+		id, _, _, err := read.Peek(base)
+		return err == nil && len(a.files.numbered(run, id.Inode)) > 0
+	})
+	if base == "" {
+		return
+	}
+	if ok, _ := monitor.Match(run.spec(), base); ok {
+		a.found(run, &monitor.Event{Watch: run.p.Name, Kind: monitor.Changed, Path: base})
+	}
 }
 
 // succession looks for files that were at path and have been rotated away
