@@ -105,6 +105,15 @@ func (a *Agent) newArchive(run *pipelineRun, path, origin string, id read.Identi
 	if s == nil {
 		return nil
 	}
+	if base > 0 {
+		if facts, err := c.Facts(); err == nil {
+			size := uint64(unlimited) // it has all that the file had, if it is as long as that
+			if n := c.Len(); n >= 0 {
+				size = uint64(n)
+			}
+			a.recovered(run, &facts, base, size)
+		}
+	}
 	s.rec.Compressed, s.rec.Base = kind, base
 	s.rec.BaseHash = baseHash
 	if origin != "" {

@@ -85,6 +85,22 @@ func (a *Agent) isCopy(run *pipelineRun, path, where string, ended bool) (known 
 	return size == base, base, hash
 }
 
+// recovered says that a file, or archive, of size bytes with the content of a truncated one
+// is collected from the offset at on, where that had to end: what it has is not lost.
+func (a *Agent) recovered(run *pipelineRun, facts *read.Facts, at uint64, size uint64) {
+	for _, s := range a.files.of(run) {
+		s.mu.Lock()
+		if s.frozen && s.rec.Missed > 0 && s.tomb().End == at {
+			if h, ok := facts.Head(s.rec.HeadLen); ok && h == s.rec.Head {
+				s.rec.Missed -= min(s.rec.Missed, size-at)
+				a.saver.dirty(s)
+				a.queue.add(s)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
 // markEvery is how far apart the marks of a stream are at least.
 const markEvery = 200 * time.Millisecond
 

@@ -118,6 +118,43 @@ func TestBytesThatWereNeverReadAreCountedAlsoWhenTheAgentStopsBeforeTheRestArriv
 	}
 }
 
+// A copy that gets its name only after the truncation was seen still has what was unread.
+func TestNothingIsCountedOfATruncatedFileWhoseCopyAppearsLater(t *testing.T) {
+	for _, suffix := range []string{"", ".gz"} {
+		t.Run("copy"+suffix, func(t *testing.T) {
+			f := newFixture(t)
+			f.everything()
+			a := f.known()
+			f.store.change(func() { f.store.down = true })
+			lines := long("line", 0, 6000)
+			f.append("a.log", lines...)
+			s := f.at(a, "a.log")
+			until(t, "more is there than is read", func() bool {
+				if s = f.at(a, "a.log"); s == nil {
+					return false
+				}
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.high > 1<<20 && s.seen > s.high
+			})
+			f.copyTo("a.log", "copy.tmp")
+			f.truncate("a.log")
+			f.append("a.log", "2")
+			until(t, "the truncation is seen", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.frozen })
+			f.rename("copy.tmp", "a.log.1")
+			if suffix != "" {
+				f.compress("a.log.1", suffix)
+			}
+			f.store.change(func() { f.store.down = false })
+			f.settled(append(append([]string{"first"}, lines...), "2")...)
+			until(t, "the stream ends", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.done })
+			if c := f.counted(a, "a.log", ledger.FileTruncated); c.Bytes != 0 {
+				t.Errorf("%+v although nothing is lost", c)
+			}
+		})
+	}
+}
+
 // awaitLine waits until the logstore has a line.
 func (f *fixture) awaitLine(line string) {
 	f.t.Helper()

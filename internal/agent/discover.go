@@ -259,21 +259,22 @@ func (a *Agent) remnant(s *stream, path string, size int64) bool {
 		return false
 	}
 	known, at, hash := a.isCopy(s.run, base, path, true)
-	if known && at == 0 { // it ends before what was read
-		f, facts, _, err := read.Look(path)
-		if err != nil {
-			return false
-		}
-		defer f.Close()
-		at = uint64(facts.Size)
-		hash, known = facts.Tail(at)
-		if !known {
-			return false
-		}
-	}
-	if at == 0 {
+	if !known && at == 0 {
 		return false
 	}
+	f, facts, _, err := read.Look(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	end := uint64(facts.Size)
+	if known && at == 0 { // it ends before what was read
+		if hash, known = facts.Tail(end); !known || end == 0 {
+			return false
+		}
+		at = end
+	}
+	a.recovered(s.run, &facts, at, end)
 	s.rec.Base, s.rec.BaseHash = at, hash
 	a.log.Info("a copy of what was read before is collected from where that ended", "path", path, "copy_of", base, "from", at)
 	return true

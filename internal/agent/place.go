@@ -341,12 +341,11 @@ func (s *stream) truncated() {
 		s.closeFile()
 		return
 	default:
+		s.rec.Missed, s.missing = unread, time.Time{} // counted when no copy has appeared for a while
 		s.freeze(delivery.ReasonTruncated)
 		s.closeFile()
 		s.a.files.drop(s, s.rec.Inode, s.path)
-		if unread > 0 {
-			s.miss(delivery.ReasonTruncated, unread)
-		} else {
+		if unread == 0 {
 			s.a.alarms.Raise(alarm.LogTruncate, s.run.scope, 1, fmt.Sprintf("%s was truncated or rewritten; it is read again from its beginning (nothing is known to be unread)", s.path), nil)
 		}
 	}

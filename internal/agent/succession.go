@@ -201,6 +201,12 @@ func (a *Agent) unseen(run *pipelineRun, path string, e *read.Entry) *stream {
 	if s == nil {
 		return nil
 	}
+	if base > 0 {
+		if f, facts, _, err := read.Look(e.Path); err == nil {
+			a.recovered(run, &facts, base, uint64(facts.Size))
+			f.Close()
+		}
+	}
 	s.gone, s.rec.Origin, s.rec.Base, s.rec.BaseHash = true, path, base, hash
 	s.trailer = run.trailer(a, path, e.Inode)
 	a.log.Info("a rotated file is collected that was not seen before", "path", e.Path, "rotated_from", path, "from", base)

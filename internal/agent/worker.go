@@ -124,7 +124,9 @@ func (w *worker) turn(s *stream) (more bool) {
 	if s.frozen {
 		w.flush(s)
 		w.giveUp(s)
-		s.settle(true)
+		if !w.awaitCopy(s, now) {
+			s.settle(true)
+		}
 		more = false
 	}
 	if s.account(); s.group.IsOpen() && w.a.open.Load() > openBudget {
@@ -467,6 +469,25 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 			s.miss(delivery.ReasonDeleted, s.rec.SizeSeen-s.high)
 		}
 	}
+}
+
+// awaitCopy says whether a copy may still appear that has the bytes of a truncated file that
+// nobody has read. After a while they are lost, and counted.
+func (w *worker) awaitCopy(s *stream, now time.Time) bool {
+	if s.rec.Missed == 0 {
+		return false
+	}
+	if s.missing.IsZero() {
+		s.missing = now
+	}
+	if left := goneGrace - now.Sub(s.missing); left > 0 {
+		w.a.queue.at(s, now.Add(left))
+		return true
+	}
+	unread := s.rec.Missed
+	s.rec.Missed = 0
+	s.miss(s.lost, unread)
+	return false
 }
 
 // giveUp tells the destinations of what was read once, was not delivered, or

@@ -43,8 +43,9 @@ type Stream struct {
 	Sealed bool `json:"sealed,omitempty"`
 	// Marks are some places that were read, by which a copy that ends early is known.
 	Marks []Mark `json:"marks,omitempty"`
-	// Counted is the offset up to which a loss of the stream has been counted.
-	Counted uint64 `json:"counted,omitempty"`
+	// Missed is how many bytes nobody has read of a file that was truncated, as long as they
+	// are not counted: a copy may be found that has them.
+	Missed uint64 `json:"missed,omitempty"`
 	// Born is when the stream was made, in unix nanoseconds.
 	Born int64 `json:"born,omitempty"`
 	// Seen is when the file was last seen to change, in unix seconds.

@@ -198,7 +198,11 @@ func (l *ledger) judgeLine(v *verdict, g *generation, id lineID, torn int, got *
 			v.found++
 		}
 	case g.deleted:
-		v.unread[genID{id.file, id.gen}] += int64(bytesOf(missing) + 1)
+		n := int64(bytesOf(missing))
+		if torn < 0 {
+			n++ // with its newline
+		}
+		v.unread[genID{id.file, id.gen}] += n
 	default:
 		v.lost++
 		v.lostBytes += int64(bytesOf(missing))
