@@ -115,7 +115,7 @@ func copyTruncate(f *logfile, r *rand.Rand) (bool, error) {
 	to := f.app() + ".1"
 	if f.path != f.app() { // a copy is called after its original, or nobody can tell what it is
 		f.serial++
-		to = fmt.Sprintf("%s-%06d", f.path, f.serial)
+		to = fmt.Sprintf("%s.%d", f.path, f.serial)
 	} else if err := f.shift(); err != nil {
 		return false, err
 	}
