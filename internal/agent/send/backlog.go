@@ -174,6 +174,7 @@ type notices struct {
 	done                  []uint64 // records that the disk buffer need not keep
 	drops                 []dropped
 	heal                  []*Lane // have lost records at their head
+	foreign               []*Lane // the destination has other content for them
 }
 
 func (d *Dest) give(n *notices) {
@@ -196,5 +197,11 @@ func (d *Dest) give(n *notices) {
 	}
 	for _, l := range n.heal {
 		d.heal(l)
+	}
+	for _, l := range n.foreign {
+		c := l.Checkpoint()
+		plan := delivery.Plan{Point: c.Point, AbandonFrom: c.AbandonedFrom, NewStream: true, Claim: c.End > 0}
+		d.report(l, &plan, true)
+		l.owner.LaneReady(l, plan)
 	}
 }

@@ -116,7 +116,12 @@ func (d *Dest) refuse(l *Lane, o Outcome, n *notices) {
 		d.alarm(AlarmDelivery, "another agent with the same state writes to %s; this one stops sending the file (was the machine cloned together with the agent's data folder?)", d.opt.Name)
 		d.leave(l, n)
 		n.stopped = append(n.stopped, l)
-	default: // hole, unknown lane, foreign content: agree anew
+	case delivery.NewStream:
+		// A resume may find nothing wrong, where the hash before the checkpoint is not
+		// known: the package knew more, and would be refused again for ever.
+		n.foreign = append(n.foreign, l)
+		l.state, l.local = laneForeign, false
+	default: // hole, unknown lane: agree anew
 		d.ask(l, o)
 	}
 }

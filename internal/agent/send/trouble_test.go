@@ -232,3 +232,24 @@ func TestALaneThatIsRenewedTwiceWhileItSpills(t *testing.T) {
 		}
 	})
 }
+
+// Where the content is not in memory any more, nothing is known of what stands before the
+// checkpoint; the next package tells it.
+func TestForeignContentBeforeAPlaceOfWhichNothingIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		s.took = 10 * time.Millisecond
+		b := start(t, s, Options{})
+		id := delivery.NewStreamID().Lane("f", "")
+		s.progress[id] = delivery.Progress{End: 30, Hash: 5} // another agent's
+		o := newOwner()
+		o.content = line
+		l := b.Lane(id, o, delivery.Checkpoint{Point: delivery.Point{End: 30}, AbandonedFrom: 30}, false)
+		<-o.ready
+		l.Put(hashed(3))
+		pass(time.Second)
+		if len(o.ready) != 1 || !(<-o.ready).NewStream {
+			t.Errorf("the lane does not become a new stream; the destination was asked %d times", s.sessions)
+		}
+	})
+}
