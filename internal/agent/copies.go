@@ -221,7 +221,10 @@ func (a *Agent) original(run *pipelineRun, path string) *stream {
 	if base == "" {
 		return nil
 	}
-	list := []*stream{a.files.last(run, base)}
+	var list []*stream
+	if s := a.files.last(run, base); s != nil { // it may have ended since
+		list = append(list, s)
+	}
 	for _, f := range run.former[base] {
 		list = append(list, f.s)
 	}
