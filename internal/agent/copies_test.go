@@ -217,3 +217,39 @@ func TestCopytruncateInAFolderThatIsRenamed(t *testing.T) {
 	f.store.change(func() { f.store.down = false })
 	f.settled(want...)
 }
+
+// A file was copied and truncated, and what it was truncated to is gone as well when somebody
+// looks: the copy has what was not read of it.
+func TestCopyOfAFileThatIsGone(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		matches bool // the copy's name matches
+		lines   int  // that were read before
+	}{
+		{"plain", false, 40},
+		{"it was short", false, 1},
+		{"the copy matches", true, 40},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			if c.matches {
+				f.everything()
+			}
+			f.known()
+			a, b := wide("read", 0, c.lines), wide("not read", 0, 40)
+			f.append("app.log", a...)
+			want := append([]string{"first"}, a...)
+			f.store.await(t, want...)
+			f.stop()
+			f.append("app.log", b...)
+			f.copyTo("app.log", "app.log.1")
+			f.truncate("app.log")
+			f.append("app.log", "anew")
+			f.rename("app.log", "app.log.2")
+			f.compress("app.log.2", ".gz")
+			f.start()
+			f.append("app.log", "next")
+			f.settled(append(append(want, b...), "anew", "next")...)
+		})
+	}
+}

@@ -463,6 +463,9 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 		w.a.queue.at(s, now.Add(goneGrace))
 	case !s.run.input.Once && now.Sub(s.missing) < goneGrace:
 		w.a.queue.at(s, s.missing.Add(goneGrace))
+	case s.adopt(): // it was copied and truncated before it went, while nobody looked
+		w.a.log.Info("the rest of a deleted file is read from the copy that was made of it", "path", s.origin(), "copy", s.path)
+		w.a.queue.add(s)
 	default:
 		s.freeze(delivery.ReasonDeleted)
 		if s.rec.SizeSeen > s.high {
