@@ -185,13 +185,17 @@ func (a *Agent) shadowed(run *pipelineRun, path string, id read.Identity, size i
 		delete(a.shadows, key)
 		sh = nil
 	}
-	if sh == nil {
+	if sh == nil || sh.same == 0 { // an empty file may be the copy of what comes to the path later
 		of := a.original(run, path)
-		if of == nil {
+		switch {
+		case of == nil && sh == nil:
 			return false
+		case sh == nil:
+			sh = &shadow{filePath: key, id: id, of: of, size: -1}
+			a.shadows[key] = sh
+		case of != nil:
+			sh.of = of
 		}
-		sh = &shadow{filePath: key, id: id, of: of, size: -1}
-		a.shadows[key] = sh
 	}
 	if size != sh.size {
 		sh.size, sh.changed = size, a.now()

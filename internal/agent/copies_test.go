@@ -253,3 +253,33 @@ func TestCopyOfAFileThatIsGone(t *testing.T) {
 		})
 	}
 }
+
+// A copy that is empty still when its folder is listed is a copy nevertheless.
+func TestCopyThatIsBegunWhenItIsLookedAt(t *testing.T) {
+	for _, matches := range []bool{false, true} {
+		t.Run(fmt.Sprintf("matches %v", matches), func(t *testing.T) {
+			f := newFixture(t)
+			if matches {
+				f.everything()
+			}
+			f.known()
+			f.append("app.log", "old")
+			want := []string{"first", "old"}
+			f.store.await(t, want...)
+			f.append("app.log.1") // empty
+			f.rename("app.log", "app.log.2")
+			lines := wide("line", 0, 40)
+			f.append("app.log", lines...)
+			want = append(want, lines...)
+			f.store.await(t, want...)
+			f.copyTo("app.log", "app.log.1")
+			f.truncate("app.log")
+			f.append("app.log", "anew")
+			f.settled(append(want, "anew")...)
+			f.stop()
+			f.start() // which looks for all that is rotated
+			f.append("app.log", "at last")
+			f.store.await(t, append(want, "anew", "settled", "at last")...)
+		})
+	}
+}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"path/filepath"
+	"time"
 
 	"logtail/internal/agent/monitor"
 	"logtail/internal/agent/read"
@@ -192,6 +193,11 @@ func (a *Agent) unseen(run *pipelineRun, path string, e *read.Entry) *stream {
 	}
 	if kind := archiveKind(e.Path); kind != "" {
 		return a.newArchive(run, e.Path, path, e.Identity, kind)
+	}
+	if e.Size == 0 && a.now().Sub(time.Unix(0, born)) < shadowTime {
+		// It may be a copy that is about to be made: what it holds will tell.
+		a.empty[filePath{run, path}] = struct{}{}
+		return nil
 	}
 	known, base, hash := a.isCopy(run, path, e.Path, false)
 	if known {
