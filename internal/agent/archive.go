@@ -90,6 +90,7 @@ func (a *Agent) newArchive(run *pipelineRun, path, origin string, id read.Identi
 	defer func() { _ = c.Close() }()
 	base, baseHash := uint64(0), delivery.TailHash(nil)
 	if !run.input.Once {
+		there := beside(path, c) // asked first: what is gone now was opened before, or never will be
 		known, at, hash, err := a.content(run, filepath.Dir(path), c)
 		switch {
 		case err != nil && !errors.Is(err, read.ErrDamagedArchive):
@@ -97,6 +98,13 @@ func (a *Agent) newArchive(run *pipelineRun, path, origin string, id read.Identi
 			return nil
 		case known:
 			a.archives[id] = struct{}{}
+			return nil
+		case there:
+			if origin != "" {
+				a.empty[filePath{run, origin}] = struct{}{} // its chain is looked at again
+			} else {
+				a.unclear[filePath{run, path}] = struct{}{}
+			}
 			return nil
 		}
 		base, baseHash = at, hash
@@ -122,6 +130,20 @@ func (a *Agent) newArchive(run *pipelineRun, path, origin string, id read.Identi
 	}
 	a.log.Info("a compressed file is collected whose content was not seen before", "path", path, "from", base)
 	return s
+}
+
+// beside says whether the file that was compressed is there still, as until the end of
+// its compression. Its stream, which is to go on with the archive, may not know its head yet.
+func beside(path string, c *read.Compressed) bool {
+	f, facts, _, err := read.Look(strings.TrimSuffix(path, filepath.Ext(path)))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var buf [read.HeadBytes]byte
+	n, _ := c.ReadAt(buf[:min(facts.Size, read.HeadBytes)], 0)
+	h, ok := facts.Head(n)
+	return n > 0 && ok && h == xxhash.Sum64(buf[:n])
 }
 
 // content says whether the content of a compressed file is that of a stream, or

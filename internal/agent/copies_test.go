@@ -283,3 +283,33 @@ func TestCopyThatIsBegunWhenItIsLookedAt(t *testing.T) {
 		})
 	}
 }
+
+// Compression leaves the file there until the archive is complete.
+func TestArchiveBesideItsFile(t *testing.T) {
+	for _, matches := range []bool{false, true} {
+		t.Run(fmt.Sprintf("matches %v", matches), func(t *testing.T) {
+			f := newFixture(t)
+			if matches {
+				f.everything()
+			}
+			f.known()
+			f.append("app.log", "old")
+			want := []string{"first", "old"}
+			f.store.await(t, want...)
+			lines := wide("line", 0, 40)
+			f.append("tmp", lines...)
+			f.copyTo("tmp", "tmp.1")
+			f.compress("tmp.1", ".gz")
+			f.rename("tmp.1.gz", "app.log.1.gz")
+			f.rename("tmp", "app.log.1")
+			f.rename("app.log", "app.log.2")
+			f.append("app.log", "new")
+			want = append(append(want, lines...), "new")
+			f.store.await(t, want...)
+			if err := os.Remove(f.path("app.log.1")); err != nil {
+				t.Fatal(err)
+			}
+			f.settled(want...)
+		})
+	}
+}
