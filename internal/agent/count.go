@@ -112,6 +112,9 @@ func (s *stream) kept() (lanes map[string]delivery.Checkpoint, low uint64) {
 	lanes, low = make(map[string]delivery.Checkpoint, len(s.lanes)), unlimited
 	for i, l := range s.lanes {
 		c, end := l.Kept()
+		if slices.Contains(s.anew, i) {
+			c.Incarnation = "" // no logstore has heard of the new id
+		}
 		lanes[s.run.flushers[i].name] = c
 		if s.given[i].End != unlimited { // else taken over by another agent
 			low = min(low, end)

@@ -52,15 +52,6 @@ func (v *saver) add(list ...*stream) {
 	v.signal()
 }
 
-// replace stores a stream under its new id instead of the old one.
-func (v *saver) replace(s *stream, old delivery.StreamID) {
-	v.mu.Lock()
-	v.removed = append(v.removed, old)
-	v.newOnes = append(v.newOnes, s)
-	v.mu.Unlock()
-	v.signal()
-}
-
 // scan stores the streams of a pipeline's first scan, all with one commit, so
 // that a crash in the middle of it makes the scan begin again.
 func (v *saver) scan(run *pipelineRun, list []*stream) {
@@ -234,6 +225,7 @@ func (v *saver) keep(u *unsaved, err error) {
 func (s *stream) stored() {
 	s.mu.Lock()
 	s.proved, s.proving = s.proved || s.headSaved, false
+	s.renewed()
 	pending, path := s.rec.Pending, ""
 	if pending {
 		s.fresh = false

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -147,5 +148,43 @@ func TestAnAgentThatStartsWhileOneDestinationIsAwayGoesOnWithTheOther(t *testing
 	f.append("a.log", "4")
 	f.store.await(t, "first", "1", "2", "3", "4")
 	other.change(func() { other.down = false })
+	other.await(t, "first", "1", "2", "3", "4")
+}
+
+// One destination has other content of a file, as after a clone of the machine. The file gets a
+// new id there only: what is on its way to the other destination would arrive under both.
+func TestANewStreamForOneDestinationDoublesNothingAtTheOther(t *testing.T) {
+	f := newFixture(t)
+	other := f.second()
+	a := f.known()
+	f.append("a.log", "1")
+	f.store.await(t, "first", "1")
+	other.await(t, "first", "1")
+	s := f.at(a, "a.log")
+	s.mu.Lock()
+	ours := s.lanes[0].ID
+	s.mu.Unlock()
+	other.change(func() { other.loseNext = math.MaxInt }) // it takes packages, and its answers are lost
+	f.store.change(func() {
+		p := f.store.progress[ours]
+		p.Hash++
+		f.store.progress[ours] = p
+	})
+	f.append("a.log", "2")
+	f.store.await(t, "first", "1", "2")
+	other.await(t, "first", "1", "2")
+	s.mu.Lock()
+	if s.lanes[0].ID == ours {
+		t.Error("the lane has its old id")
+	}
+	s.mu.Unlock()
+	f.append("a.log", "3")
+	f.store.await(t, "first", "1", "2", "3")
+	other.change(func() { other.loseNext = 0 })
+	other.await(t, "first", "1", "2", "3")
+	f.stop()
+	f.start() // with the ids that are stored
+	f.append("a.log", "4")
+	f.store.await(t, "first", "1", "2", "3", "4")
 	other.await(t, "first", "1", "2", "3", "4")
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"io"
+	"maps"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,8 @@ type stream struct {
 	headSaved bool         // it is in the record that was taken to be stored
 
 	lanes []*send.Lane     // by flusher; nil until the stream is attached
+	anew  []int            // flushers whose lanes get new ids when those are stored
+	saved int              // how many of them are in the record that was taken to be stored
 	given []delivery.Point // by flusher: how far the lane has been given packages
 	ready []bool           // by flusher: the destination has said where the lane goes on
 
@@ -103,7 +106,7 @@ func isMid(state []byte) bool { return len(state) > 0 && state[0]&stateMid != 0 
 func (s *stream) snapshot() (rec state.Stream, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.headSaved = s.rec.HeadLen > 0
+	s.headSaved, s.saved = s.rec.HeadLen > 0, len(s.anew)
 	rec = s.rec
 	kept := uint64(0)
 	if s.lanes != nil {
@@ -137,12 +140,26 @@ func (s *stream) open(known bool) {
 			c = delivery.Checkpoint{Point: delivery.Point{End: s.rec.Base, Hash: s.rec.BaseHash}, AbandonedFrom: s.rec.Base}
 		}
 		s.high = max(s.high, c.End)
-		former := make([]delivery.LaneID, len(s.rec.Was))
-		for k, id := range s.rec.Was {
-			former[k] = id.Lane(f.name, "")
-		}
-		s.lanes[i] = f.dest.Lane(s.rec.ID.Lane(f.name, ""), s, c, !known, former...)
+		s.openLane(i, c, known)
 	}
+}
+
+// openLane makes the lane to a flusher.
+func (s *stream) openLane(i int, c delivery.Checkpoint, known bool) {
+	f := s.run.flushers[i]
+	former := make([]delivery.LaneID, len(s.rec.Was))
+	for k, id := range s.rec.Was {
+		former[k] = id.Lane(f.name, "")
+	}
+	s.lanes[i] = f.dest.Lane(s.id(f.name).Lane(f.name, ""), s, c, !known, former...)
+}
+
+// id is the stream's id for a flusher.
+func (s *stream) id(flusher string) delivery.StreamID {
+	if id, ok := s.rec.IDs[flusher]; ok {
+		return id
+	}
+	return s.rec.ID
 }
 
 // LaneReady is called when a destination has said where the lane goes on.
@@ -155,7 +172,7 @@ func (s *stream) LaneReady(l *send.Lane, plan delivery.Plan) {
 	}
 	l.Begin() // under mu: packages of a turn that began before must not be taken any more
 	if plan.NewStream {
-		s.renew()
+		s.renew(i)
 		return
 	}
 	s.given[i], s.ready[i], s.blocked = plan.Point, true, time.Time{}
@@ -164,26 +181,39 @@ func (s *stream) LaneReady(l *send.Lane, plan delivery.Plan) {
 	s.a.queue.add(s)
 }
 
-// renew gives the stream a new id, from its checkpoints on, since another
-// agent used the old one. Nothing is sent before it is stored.
-func (s *stream) renew() {
-	lanes := make(map[string]delivery.Checkpoint, len(s.lanes)) // the old map may be being stored
-	for i, l := range s.lanes {
-		c := l.Checkpoint()
-		c.Incarnation = "" // no logstore has heard of the new id
-		lanes[s.run.flushers[i].name] = c
-		l.Close()
-	}
-	s.rec.Lanes = lanes
-	old := s.rec.ID
+// renew gives the stream a new id for one flusher, from its checkpoint on, since another
+// agent used the old one at its destination. The other lanes go on: what they have under way
+// would be doubled under another id. Nothing is sent to the one before the id is stored.
+func (s *stream) renew(i int) {
+	name, ids := s.run.flushers[i].name, map[string]delivery.StreamID{}
+	old := s.id(name)
+	maps.Copy(ids, s.rec.IDs) // which may be being stored
+	ids[name] = delivery.NewStreamID()
+	s.rec.IDs = ids
 	s.rec.Was = append(s.rec.Was[max(0, len(s.rec.Was)-maxFormer):len(s.rec.Was):len(s.rec.Was)], old)
-	s.rec.ID = delivery.NewStreamID()
-	s.lanes, s.fresh = nil, true
+	s.anew = append(s.anew, i)
+	s.ready[i] = false
 	s.group.Release(nil)
 	if s.tally = (tally{}); s.frozen { // what is lost of it is found anew
 		s.unnote(0)
 	}
-	s.a.saver.replace(s, old)
+	s.a.saver.add(s)
+}
+
+// renewed opens the lanes whose new ids are stored.
+func (s *stream) renewed() {
+	for _, i := range s.anew[:s.saved] {
+		if s.done {
+			break
+		}
+		c := s.lanes[i].Checkpoint()
+		c.Incarnation = "" // no logstore has heard of the new id
+		s.lanes[i].Close()
+		s.openLane(i, c, false)
+	}
+	if s.anew, s.saved = s.anew[s.saved:], 0; len(s.anew) == 0 {
+		s.anew = nil
+	}
 }
 
 // rewind sets the place to read from to the lowest that any lane needs, and

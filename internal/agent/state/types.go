@@ -51,6 +51,9 @@ type Stream struct {
 	// Seen is when the file was last seen to change, in unix seconds.
 	Seen  int64                          `json:"seen"`
 	Lanes map[string]delivery.Checkpoint `json:"lanes,omitempty"` // by the flusher's name
+	// IDs are the ids that the stream has for single flushers, by their names, where their
+	// destinations had other content under ID.
+	IDs map[string]delivery.StreamID `json:"ids,omitempty"`
 	// Was are earlier ids of the stream; the disk buffer may hold records of their lanes.
 	Was []delivery.StreamID `json:"was,omitempty"`
 }
