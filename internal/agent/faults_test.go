@@ -347,3 +347,47 @@ func TestTwoDestinationsOfManyFilesGetTheSame(t *testing.T) {
 	stores["ls"].await(t, want...)
 	stores["second"].await(t, want...)
 }
+
+// A file that was renamed out of the pattern while the agent was down is followed for as
+// long as one that was renamed under its eyes: its writer may have it open still.
+func TestAFileThatWasRotatedWhileTheAgentWasDownIsFollowed(t *testing.T) {
+	for _, empty := range []bool{false, true} {
+		t.Run(fmt.Sprintf("empty %v", empty), func(t *testing.T) {
+			f := newFixture(t)
+			a := f.known()
+			want := []string{"first"}
+			if f.append("app.log"); !empty {
+				f.append("app.log", "a")
+				want = append(want, "a")
+			}
+			f.store.await(t, want...)
+			until(t, "the file is known", func() bool {
+				s := f.at(a, "app.log")
+				if s == nil {
+					return false
+				}
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return !s.fresh
+			})
+			f.stop()
+			f.rename("app.log", "app.log.1")
+			a = f.start()
+			f.append("app.log", "b")
+			f.settled(append(want, "b")...)
+			until(t, "the renamed file was read", func() bool {
+				for _, s := range a.files.of(nil) {
+					s.mu.Lock()
+					found := filepath.Base(s.path) == "app.log.1" && s.sought
+					s.mu.Unlock()
+					if found {
+						return true
+					}
+				}
+				return false
+			})
+			f.append("app.log.1", "late")
+			f.store.await(t, append(want, "b", "settled", "late")...)
+		})
+	}
+}

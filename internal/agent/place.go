@@ -276,6 +276,11 @@ func (s *stream) openFile() bool {
 		s.move(path)
 	}
 	s.sought = true
+	if s.grew.IsZero() { // of the last run, or never read: its writer may have it open still
+		if _, _, mtime, err := read.Stat(f); err == nil {
+			s.grew = time.Unix(0, mtime)
+		}
+	}
 	s.use(f)
 	return true
 }
