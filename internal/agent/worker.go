@@ -117,7 +117,10 @@ func (w *worker) turn(s *stream) (more bool) {
 		if !accepts || w.a.stopping.Load() {
 			return false // LaneSpace follows
 		}
-		if more = w.read(s, now); !more && !s.frozen {
+		if !s.frozen { // hold may have found that it was truncated
+			more = w.read(s, now)
+		}
+		if !more && !s.frozen {
 			w.rest(s, now)
 		}
 	}
