@@ -47,12 +47,23 @@ func (a *Agent) archive(run *pipelineRun, e *monitor.Event, id read.Identity, mt
 	if _, ok := a.archives[id]; ok {
 		return true
 	}
-	if !run.input.Once && (run.firstScan || max(id.Birth, mtime) <= run.since) {
-		// It was there before the pipeline: history.
-		return isArchive(e.Path)
-	}
-	if !isArchive(e.Path) {
+	c, err := read.OpenCompressed(e.Path)
+	switch {
+	case err == nil:
+		_ = c.Close() // it was only looked at
+	case errors.Is(err, read.ErrNotArchive):
 		return false
+	}
+	if !run.input.Once && (run.firstScan || max(id.Birth, mtime) <= run.since) {
+		return true // it was there before the pipeline: history
+	}
+	if err != nil {
+		// One that cannot be opened, as it was renamed this moment, is not text for that.
+		if !errors.Is(err, read.ErrIncomplete) && !errors.Is(err, fs.ErrNotExist) {
+			a.alarms.Raise(alarm.OpenLogfileFail, run.scope, 1, fmt.Sprintf("%v; the file waits, and is tried again", err), nil)
+		}
+		a.unclear[filePath{run, e.Path}] = struct{}{}
+		return true
 	}
 	s := a.newArchive(run, e.Path, "", id, kind)
 	if s == nil {
@@ -63,15 +74,6 @@ func (a *Agent) archive(run *pipelineRun, e *monitor.Event, id read.Identity, mt
 	}
 	a.saver.add(s)
 	return true
-}
-
-// isArchive says whether the file's content is compressed, as its name says.
-func isArchive(path string) bool {
-	c, err := read.OpenCompressed(path)
-	if err == nil {
-		_ = c.Close() // it was only looked at
-	}
-	return err == nil || errors.Is(err, read.ErrIncomplete)
 }
 
 // newArchive makes a stream for a compressed file, unless its content is known

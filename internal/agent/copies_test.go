@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"logtail/internal/agent/monitor"
+	"logtail/internal/agent/read"
 )
 
 // What a program writes between the copy and the truncation may have been read: the
@@ -311,5 +314,29 @@ func TestArchiveBesideItsFile(t *testing.T) {
 			}
 			f.settled(want...)
 		})
+	}
+}
+
+// An archive that is renamed between the event and the look at it is not collected as text.
+func TestArchiveThatIsRenamedWhileItIsLookedAt(t *testing.T) {
+	f := newFixture(t)
+	f.everything()
+	a := f.known()
+	run := a.runs["p"]
+	f.append("tmp", wide("line", 0, 40)...)
+	f.compress("tmp", ".gz")
+	id, _, mtime, err := read.Peek(f.path("tmp.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.stop() // the test is the discovery goroutine now
+	event := monitor.Event{Watch: "p", Kind: monitor.Found, Path: f.path("app.log.1.gz")}
+	if !a.archive(run, &event, id, mtime) {
+		t.Error("a compressed file that is not there any more is taken for text")
+	}
+	f.append("text.log.gz", "text")
+	event.Path = f.path("text.log.gz")
+	if a.archive(run, &event, id, mtime) {
+		t.Error("text is taken for a compressed file by its name")
 	}
 }

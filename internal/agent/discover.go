@@ -369,6 +369,7 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there
 		return nil
 	}
 	a.stats.Files.Add(1)
+	a.log.Debug("a stream begins", "stream", s.rec.ID, "path", s.path, "inode", id.Inode, "there", there)
 	return s
 }
 

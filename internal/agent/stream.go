@@ -307,6 +307,7 @@ func (s *stream) stopped() bool {
 // than the stream that follows for the path, so that after a restart the two
 // are not taken for each other.
 func (s *stream) freeze(why delivery.Reason) {
+	s.a.log.Debug("nothing more of a file is read", "stream", s.rec.ID, "path", s.path, "reason", why, "offset", s.pos, "furthest", s.high)
 	s.pass()
 	s.frozen, s.lost = true, why
 	s.rec.Ended, s.rec.High = why, s.high

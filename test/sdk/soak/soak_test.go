@@ -225,7 +225,7 @@ func (s *soak) startAll() {
 	s.agent = &proc{
 		name: "agent", out: output(filepath.Join(s.root, "agent.log")), env: []string{"LOGTAIL_FAULT_CLOCK=" + s.clockFile("agent")},
 		args: func() []string {
-			return []string{program, "agent", "--data", s.agentData, "--conf", filepath.Join(s.root, "conf"), "--credentials", filepath.Join(s.root, "credentials.json")}
+			return []string{program, "agent", "--log-level", "debug", "--data", s.agentData, "--conf", filepath.Join(s.root, "conf"), "--credentials", filepath.Join(s.root, "credentials.json")}
 		},
 		faulty: func() bool { return s.wardIll.Load() > 0 || s.volumes["agent"] != nil && s.volumes["agent"].ill },
 	}
