@@ -134,7 +134,7 @@ func (im *image) read(id, pages uint64) (page, error) {
 		}
 	}
 	p := parsePage(buf)
-	if pageHeader+p.count*element > len(buf) {
+	if p.flags != flagFreelist && pageHeader+p.count*element > len(buf) { // free pages are numbers of 8 bytes
 		return page{}, fmt.Errorf("page %d has more elements than room", id)
 	}
 	return p, nil

@@ -114,3 +114,24 @@ func TestARecordThatMakesNoSenseIsPutAsideAndNamed(t *testing.T) {
 		t.Errorf("told again: %q, %v, %q", c.Damaged, err, s.Opened().Alarm())
 	}
 }
+
+func TestAFileWithManyFreePagesIsWhole(t *testing.T) {
+	for _, n := range []int{1000, 2000, 4000, 8000} {
+		dir := t.TempDir()
+		s := open(t, dir)
+		var c, gone Change
+		for range n {
+			c.Put = append(c.Put, Stream{ID: delivery.NewStreamID(), Pipeline: "p", Path: "/" + strings.Repeat("x", 300)})
+			gone.Delete = append(gone.Delete, c.Put[len(c.Put)-1].ID)
+		}
+		for _, change := range []Change{c, gone, {Scanned: []string{"p"}, Now: 42}} {
+			if err := s.Commit(change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Close()
+		if o := open(t, dir).Opened(); o.Aside != "" {
+			t.Errorf("after %d streams that were forgotten: %s", n, o.Alarm())
+		}
+	}
+}
