@@ -224,8 +224,8 @@ func listCheckpoints(w rowWriter, c *state.Content) error {
 		st := &c.Streams[i]
 		status, offset := "collected", st.Base
 		var delivered []string
-		for name, lane := range st.Lanes {
-			delivered = append(delivered, fmt.Sprintf("%s=%d", name, lane.End))
+		for _, lane := range st.Lanes {
+			delivered = append(delivered, fmt.Sprintf("%s=%d", lane.Flusher, lane.End))
 			if len(delivered) == 1 || lane.End < offset {
 				offset = lane.End
 			}

@@ -65,7 +65,7 @@ func TestCheckpointsOfAnotherAgentAreTakenOver(t *testing.T) {
 	defer store.Close()
 	if err := store.Commit(state.Change{Put: []state.Stream{{
 		ID: delivery.NewStreamID(), Pipeline: "p", Path: log, Dev: id.Dev, Inode: id.Inode,
-		Lanes: map[string]delivery.Checkpoint{"sls": {Point: delivery.Point{End: 7}}, "file": {Point: delivery.Point{End: 3}}},
+		Lanes: state.Lanes{{Flusher: "sls", Checkpoint: delivery.Checkpoint{Point: delivery.Point{End: 7}}}, {Flusher: "file", Checkpoint: delivery.Checkpoint{Point: delivery.Point{End: 3}}}},
 	}}}); err != nil {
 		t.Fatal(err)
 	}

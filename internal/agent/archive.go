@@ -128,7 +128,6 @@ func (a *Agent) newArchive(run *pipelineRun, path, origin string, id read.Identi
 	s.rec.BaseHash = baseHash
 	if origin != "" {
 		s.gone, s.rec.Origin = true, origin
-		s.trailer = run.trailer(a, origin, id.Inode)
 	}
 	a.log.Info("a compressed file is collected whose content was not seen before", "path", path, "from", base)
 	return s
@@ -337,7 +336,7 @@ func (s *stream) fromArchive() bool {
 		s.unsure = s.unsure || !errors.Is(err, fs.ErrNotExist)
 		return false
 	}
-	s.archived, s.grew = true, s.a.now()
+	s.archived, s.grew = true, momentOf(s.a.now())
 	s.use(c)
 	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.path, "archive", path)
 	return true

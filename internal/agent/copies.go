@@ -110,10 +110,10 @@ const maxMarks = 4
 // mark remembers a place that was read. A copy of the file that ends before what was
 // read, as the copy was made earlier, is known by the marks that it reaches.
 func (s *stream) mark(now time.Time) {
-	if now.Sub(s.marked) < markEvery || s.tail == 0 {
+	if s.marked.age(now) < markEvery || s.tail == 0 {
 		return
 	}
-	s.marked = now
+	s.marked = momentOf(now)
 	old := s.rec.Marks
 	if len(old) > 0 && old[len(old)-1].End >= s.pos {
 		return // it is read again
@@ -129,7 +129,11 @@ func (s *stream) mark(now time.Time) {
 func (s *stream) begins(facts *read.Facts) bool {
 	k := s.known()
 	marks := s.rec.Marks
-	for _, c := range s.rec.Lanes {
+	lanes := s.rec.Lanes
+	if s.lanes != nil {
+		lanes, _ = s.kept()
+	}
+	for _, c := range lanes {
 		marks = append(slices.Clip(marks), state.Mark{End: c.End, Hash: c.Hash})
 	}
 	return uint64(facts.Size) < k.End && beginning(facts, k.HeadLen, k.Head, marks)
@@ -529,7 +533,7 @@ func (s *stream) takeOver(path string, id read.Identity) bool {
 	s.rec.Dev, s.rec.Inode, s.rec.Birth = id.Dev, id.Inode, id.Birth
 	s.birth.Store(id.Birth)
 	s.gone, s.sought = true, true
-	s.seen, s.grew = 0, s.a.now()
+	s.seen, s.grew = 0, momentOf(s.a.now())
 	s.a.saver.dirty(s)
 	return true
 }
@@ -548,7 +552,7 @@ func (s *stream) adoptArchive(k *read.Known) bool {
 func (s *stream) useArchive(c *read.Compressed, path string) {
 	s.a.files.drop(s, s.rec.Inode, s.path)
 	s.closeFile()
-	s.gone, s.sought, s.archived, s.grew = true, true, true, s.a.now()
+	s.gone, s.sought, s.archived, s.grew = true, true, true, momentOf(s.a.now())
 	s.use(c)
 	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.path, "archive", path)
 }

@@ -7,6 +7,7 @@ import (
 	"logtail/internal/agent/alarm"
 	"logtail/internal/agent/event"
 	"logtail/internal/agent/ledger"
+	"logtail/internal/agent/state"
 	"logtail/internal/delivery"
 )
 
@@ -49,18 +50,19 @@ func (t *tally) split(n int) {
 
 // noteTally makes the tally count with the end of the open group.
 func (s *stream) noteTally(end uint64) {
-	if !s.tally.some {
+	t := &s.group.tally
+	if !t.some {
 		return
 	}
 	for r := event.Kept + 1; r < event.NumReasons; r++ {
-		if n := s.tally.logs[r]; n > 0 {
-			s.notes = append(s.notes, note{end, ledger.Dropped(r), ledger.Count{Logs: int64(n), Bytes: int64(s.tally.bytes[r]), Times: 1}})
+		if n := t.logs[r]; n > 0 {
+			s.notes = append(s.notes, note{end, ledger.Dropped(r), ledger.Count{Logs: int64(n), Bytes: int64(t.bytes[r]), Times: 1}})
 		}
 	}
-	if n := s.tally.splits; n > 0 {
+	if n := t.splits; n > 0 {
 		s.notes = append(s.notes, note{end, ledger.Split, ledger.Count{Logs: int64(n), Times: 1}})
 	}
-	s.tally = tally{}
+	*t = tally{}
 }
 
 // lose counts bytes that cannot be read, with the checkpoints that pass end.
@@ -108,15 +110,15 @@ func (s *stream) tell(kept uint64) {
 
 // kept returns the checkpoints, and up to where every destination has the stream, or
 // the disk buffer has it for that.
-func (s *stream) kept() (lanes map[string]delivery.Checkpoint, low uint64) {
-	lanes, low = make(map[string]delivery.Checkpoint, len(s.lanes)), unlimited
+func (s *stream) kept() (lanes state.Lanes, low uint64) {
+	lanes, low = make(state.Lanes, len(s.lanes)), unlimited
 	for i, l := range s.lanes {
 		c, end := l.Kept()
-		if slices.Contains(s.anew, i) {
+		if l.anew {
 			c.Incarnation = "" // no logstore has heard of the new id
 		}
-		lanes[s.run.flushers[i].name] = c
-		if s.given[i].End != unlimited { // else taken over by another agent
+		lanes[i] = state.Lane{Flusher: s.run.flushers[i].name, Checkpoint: c}
+		if l.given.End != unlimited { // else taken over by another agent
 			low = min(low, end)
 		}
 	}
@@ -125,7 +127,12 @@ func (s *stream) kept() (lanes map[string]delivery.Checkpoint, low uint64) {
 
 // safe is up to where every destination has the stream, or its buffer on disk has.
 func (s *stream) safe() uint64 {
-	_, low := s.kept()
+	low := uint64(unlimited)
+	for _, l := range s.lanes {
+		if _, end := l.Kept(); l.given.End != unlimited {
+			low = min(low, end)
+		}
+	}
 	return low
 }
 

@@ -157,9 +157,6 @@ func (a *Agent) reborn(l *look) bool {
 		return false
 	}
 	s.rec.Origin, s.gone = l.origin, true
-	if l.origin != "" {
-		s.trailer = s.run.trailer(a, l.origin, l.id.Inode)
-	}
 	a.saver.add(s)
 	return true
 }
@@ -360,7 +357,6 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there
 			BaseHash: delivery.TailHash(nil), Seen: a.now().Unix(),
 		},
 	}
-	s.trailer = run.trailer(a, path, id.Inode)
 	if !there {
 		path = ""
 	}
@@ -378,11 +374,6 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there
 func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 	s := &stream{a: a, run: run, restored: true, proved: rec.HeadLen > 0, path: rec.Path, limit: unlimited, boundary: unlimited, rec: *rec}
 	s.birth.Store(rec.Birth)
-	origin := rec.Path
-	if rec.Origin != "" {
-		origin = rec.Origin
-	}
-	s.trailer = run.trailer(a, origin, rec.Inode)
 	s.high = rec.High
 	if s.lost = rec.Ended; s.lost != delivery.ReasonNone {
 		s.frozen = true
@@ -391,7 +382,7 @@ func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 		return s
 	}
 	a.files.remember(s, rec.Inode, rec.Path)
-	run.remember(origin, s, a.now())
+	run.remember(s.origin(), s, a.now())
 	return s
 }
 

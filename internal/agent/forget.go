@@ -43,7 +43,7 @@ func (s *stream) needed() bool {
 	if s.done || s.fresh || s.f != nil || s.frozen || s.unsure {
 		return true
 	}
-	if !s.rec.Pending && (!s.attached() || s.rec.SizeSeen > s.safe() || s.group.IsOpen()) {
+	if !s.rec.Pending && (!s.attached() || s.rec.SizeSeen > s.safe() || s.group != nil) {
 		return true
 	}
 	for _, l := range s.lanes {

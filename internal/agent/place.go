@@ -131,7 +131,7 @@ func (s *stream) here(path string, size, mtime int64) (emptied bool) {
 		s.a.files.leave(s, s.path)
 		s.move(path)
 	}
-	s.gone, s.sought, s.missing = false, false, time.Time{}
+	s.gone, s.sought, s.missing = false, false, 0
 	s.rec.Seen, s.rec.SizeSeen = mtime/int64(time.Second), max(s.rec.SizeSeen, uint64(size))
 	if s.run.input.Once && s.limit == unlimited {
 		s.limit = uint64(size)
@@ -188,9 +188,8 @@ func (s *stream) left(path string) {
 	s.aliases = slices.DeleteFunc(s.aliases, func(a string) bool { return a == path })
 	if s.path == path && !s.gone {
 		if i := slices.IndexFunc(s.aliases, s.leads); i >= 0 {
-			s.path = s.aliases[i]
+			s.move(s.aliases[i])
 			s.aliases = slices.Delete(s.aliases, i, i+1)
-			s.rec.Path = s.path
 		} else {
 			s.gone, s.sought = true, false
 		}
@@ -276,9 +275,9 @@ func (s *stream) openFile() bool {
 		s.move(path)
 	}
 	s.sought = true
-	if s.grew.IsZero() { // of the last run, or never read: its writer may have it open still
+	if s.grew == 0 { // of the last run, or never read: its writer may have it open still
 		if _, _, mtime, err := read.Stat(f); err == nil {
-			s.grew = time.Unix(0, mtime)
+			s.grew = momentOf(time.Unix(0, mtime))
 		}
 	}
 	s.use(f)
@@ -287,7 +286,7 @@ func (s *stream) openFile() bool {
 
 // use takes over an open file that was found to be the stream's.
 func (s *stream) use(f read.File) {
-	s.f, s.missing = f, time.Time{}
+	s.f, s.missing = f, 0
 	s.a.handles.Add(1)
 }
 
@@ -346,7 +345,7 @@ func (s *stream) truncated() {
 		s.closeFile()
 		return
 	default:
-		s.rec.Missed, s.missing = unread, time.Time{} // counted when no copy has appeared for a while
+		s.rec.Missed, s.missing = unread, 0 // counted when no copy has appeared for a while
 		s.freeze(delivery.ReasonTruncated)
 		s.closeFile()
 		s.a.files.drop(s, s.rec.Inode, s.path)

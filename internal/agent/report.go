@@ -144,8 +144,8 @@ func (s *stream) held() (bytes int64, ok bool) {
 	}
 	end := max(s.seen, s.pos)
 	low := end
-	for i, l := range s.lanes {
-		if s.given[i].End != unlimited {
+	for _, l := range s.lanes {
+		if l.given.End != unlimited {
 			low = min(low, l.Checkpoint().End)
 		}
 	}
@@ -169,7 +169,7 @@ func (s *stream) report() status.File {
 	switch {
 	case s.rec.Pending:
 		f.State, f.Size = status.FilePending, s.rec.Size
-	case s.lanes != nil && len(s.given) > 0 && s.stopped():
+	case len(s.lanes) > 0 && s.stopped():
 		f.State = status.FileStopped
 	case s.frozen:
 		f.State, f.Offset = status.FileEnded, max(f.Offset, s.high)
@@ -191,8 +191,8 @@ func (s *stream) report() status.File {
 func (s *stream) acked() status.Offsets {
 	if s.lanes == nil {
 		list := make(status.Offsets, 0, len(s.rec.Lanes))
-		for _, name := range slices.Sorted(maps.Keys(s.rec.Lanes)) {
-			list = append(list, status.Offset{Flusher: name, End: s.rec.Lanes[name].End})
+		for _, l := range s.rec.Lanes {
+			list = append(list, status.Offset{Flusher: l.Flusher, End: l.End})
 		}
 		return list
 	}

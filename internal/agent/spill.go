@@ -42,8 +42,8 @@ func (a *Agent) given(l *send.Lane, reason delivery.Reason, logs int, bytes int6
 // do not while they should spill to the disk buffer.
 func (w *worker) accepts(s *stream, now time.Time) bool {
 	all, some := true, false
-	for i, l := range s.lanes {
-		if s.given[i].End == unlimited {
+	for _, l := range s.lanes {
+		if l.given.End == unlimited {
 			continue
 		}
 		if l.Accepts() { // ask each, as asking passes the space on
@@ -53,17 +53,17 @@ func (w *worker) accepts(s *stream, now time.Time) bool {
 		}
 	}
 	if all {
-		s.blocked = time.Time{}
+		s.blocked = 0
 		return true
 	}
-	if s.blocked.IsZero() {
-		s.blocked = now
+	if s.blocked == 0 {
+		s.blocked = momentOf(now)
 	}
-	switch lag := now.Sub(s.blocked); {
+	switch lag := s.blocked.age(now); {
 	case s.unlinked, some && lag >= w.a.opt.SpillAfter:
 		w.spill(s)
 	case some:
-		w.a.queue.at(s, s.blocked.Add(w.a.opt.SpillAfter))
+		w.a.queue.at(s, s.blocked.plus(w.a.opt.SpillAfter))
 	}
 	return false
 }
@@ -72,8 +72,8 @@ func (w *worker) accepts(s *stream, now time.Time) bool {
 func (w *worker) spill(s *stream) {
 	s.spilling = true
 	must := s.unlinked && w.a.handles.Load() >= w.a.maxHandles
-	for i, l := range s.lanes {
-		if s.given[i].End == unlimited {
+	for _, l := range s.lanes {
+		if l.given.End == unlimited {
 			continue
 		}
 		if must {
@@ -119,7 +119,7 @@ func (w *worker) hold(s *stream, now time.Time) {
 			return
 		}
 		if uint64(size) > s.seen {
-			s.seen, s.grew = uint64(size), now
+			s.seen, s.grew = uint64(size), momentOf(now)
 		}
 		s.learnHead()
 	}
@@ -139,24 +139,25 @@ func (w *worker) hold(s *stream, now time.Time) {
 func (w *worker) goAlone(s *stream, now time.Time) {
 	some := false
 	for i := range s.lanes {
-		some = some || s.ready[i]
+		some = some || s.lanes[i].ready
 	}
 	if !some || s.gone { // where a file is gone, the checkpoint may lie behind what was delivered
 		return
 	}
-	if s.blocked.IsZero() {
-		s.blocked = now
+	if s.blocked == 0 {
+		s.blocked = momentOf(now)
 	}
-	if left := w.a.opt.SpillAfter - now.Sub(s.blocked); left > 0 {
+	if left := w.a.opt.SpillAfter - s.blocked.age(now); left > 0 {
 		w.a.queue.at(s, now.Add(left))
 		return
 	}
-	for i, l := range s.lanes {
-		if s.ready[i] {
+	for i := range s.lanes {
+		l := &s.lanes[i]
+		if l.ready {
 			continue
 		}
 		if p, ok := l.BeginLocal(); ok {
-			s.given[i], s.ready[i] = p, true
+			l.given, l.ready = p, true
 		}
 	}
 	s.spilling = true

@@ -22,72 +22,90 @@ const maxFormer = 7
 // unlimited is the limit of a stream that is read as far as it grows.
 const unlimited = math.MaxUint64
 
-// stream is one file in one pipeline, from its identity to its lanes.
+// stream is one file in one pipeline, from its identity to its lanes. There may be
+// 100,000 of which nothing is heard: what only a few need is behind a pointer, and
+// small fields stand together.
 type stream struct {
 	a   *Agent
 	run *pipelineRun
 
-	turn turnState // guarded by the schedule
-
 	mu    sync.Mutex
 	rec   state.Stream
-	fresh bool // rec is not stored yet, so nothing may be sent
-
-	birth     atomic.Int64 // of the file, as in rec; read without mu
-	restored  bool         // from the last run
-	proved    bool         // the head of the file is stored
-	proving   bool         // it is being stored
-	headSaved bool         // it is in the record that was taken to be stored
-
-	lanes []*send.Lane     // by flusher; nil until the stream is attached
-	anew  []int            // flushers whose lanes get new ids when those are stored
-	saved int              // how many of them are in the record that was taken to be stored
-	given []delivery.Point // by flusher: how far the lane has been given packages
-	ready []bool           // by flusher: the destination has said where the lane goes on
+	birth atomic.Int64 // of the file, as in rec; read without mu
+	lanes []way        // by flusher; nil until the stream is attached
 
 	f        read.File
 	pos      uint64 // next byte to read
 	tail     uint64 // delivery.TailHash before pos
-	mid      bool   // pos lies inside a record
 	limit    uint64 // read no further: the size at the start of a one-time input
 	boundary uint64 // a group must end here: some lane goes on from it
 	high     uint64 // the furthest that was ever read
 	seen     uint64 // end of the file at the last read
-	grew     time.Time
-	group    aggregate.Group
-	lastSeal time.Time
-	marked   time.Time // when the last mark was made
+	grew     moment
+	group    *openGroup // nil: none is open
+	lastSeal moment
+	marked   moment // when the last mark was made
+	notes    []note // losses that count when the checkpoints pass them
 
-	before *stream     // was at the same path before; its file is read to its end first
-	next   []*stream   // wait for this one
-	passed atomic.Bool // those may go on
+	before *stream   // was at the same path before; its file is read to its end first
+	next   []*stream // wait for this one
 
-	path     string          // where the file is now
-	mtime    int64           // of the file at the last look, unix nanoseconds; 0: not known
-	blocked  time.Time       // since when not every destination takes packages; zero: they do
-	spilling bool            // what the destinations cannot take goes to the disk buffer
-	unlinked bool            // the file was deleted: it is there only as long as it is open
-	copy     *copied         // a file that began as this one when it was compared last
-	archive  string          // where a compressed file with the content of this one was seen; "": nowhere yet
-	archived bool            // f is the compressed file that the stream's file was turned into
-	notes    []note          // losses that count when the checkpoints pass them
-	tally    tally           // of the open group
-	aliases  []string        // other paths of the same file: hard and symbolic links
-	trailer  []byte          // encoded topic, source and tags
-	gone     bool            // path does not lead to it any more
-	sought   bool            // since it left its path it was searched for and found
-	touched  bool            // it changed while it waited to be stored
-	unsure   bool            // not every place could be looked at when it was searched for last
-	missing  time.Time       // since when it is found nowhere; zero: it is there
-	frozen   bool            // nothing more is read: the file was truncated or deleted, what was read is still delivered
-	tries    int             // of searching for it while unsure
-	failures int             // of opening or reading, one after another
+	path    string   // where the file is now
+	aliases []string // other paths of the same file: hard and symbolic links
+	mtime   int64    // of the file at the last look, unix nanoseconds; 0: not known
+	blocked moment   // since when not every destination takes packages; never: they do
+	missing moment   // since when it is found nowhere; never: it is there
+	copy    *copied  // a file that began as this one when it was compared last
+	archive string   // where a compressed file with the content of this one was seen; "": nowhere yet
+
+	tries    int32           // of searching for it while unsure
+	failures int32           // of opening or reading, one after another
+	size     int32           // memory of the open group that is counted in the agent's sum, in bytes
+	passed   atomic.Bool     // those that wait for it may go on
+	turn     turnState       // guarded by the schedule
 	lost     delivery.Reason // why what was read and not delivered cannot be read again, once frozen
-	size     int             // memory of the open group that is counted in the agent's sum, in bytes
-	closing  bool            // closed packages were given to the lanes
-	done     bool            // all is delivered and nothing more comes
-	forgot   bool            // it is not to be stored any more
-	finished bool            // a one-time file was read and delivered
+
+	fresh     bool // rec is not stored yet, so nothing may be sent
+	restored  bool // from the last run
+	proved    bool // the head of the file is stored
+	proving   bool // it is being stored
+	headSaved bool // it is in the record that was taken to be stored
+	mid       bool // pos lies inside a record
+	spilling  bool // what the destinations cannot take goes to the disk buffer
+	unlinked  bool // the file was deleted: it is there only as long as it is open
+	archived  bool // f is the compressed file that the stream's file was turned into
+	gone      bool // path does not lead to it any more
+	sought    bool // since it left its path it was searched for and found
+	touched   bool // it changed while it waited to be stored
+	unsure    bool // not every place could be looked at when it was searched for last
+	frozen    bool // nothing more is read: the file was truncated or deleted, what was read is still delivered
+	closing   bool // closed packages were given to the lanes
+	done      bool // all is delivered and nothing more comes
+	forgot    bool // it is not to be stored any more
+	finished  bool // a one-time file was read and delivered
+}
+
+// way is a stream's lane to one of its destinations.
+type way struct {
+	*send.Lane
+	given delivery.Point // how far the lane has been given packages
+	ready bool           // the destination has said where the lane goes on
+	anew  bool           // it gets a new id when that is stored
+	saved bool           // that is in the record that was taken to be stored
+}
+
+// openGroup is a group that gathers logs, with what the rules took out of it.
+type openGroup struct {
+	aggregate.Group
+	tally tally
+}
+
+// discard forgets the open group. Its memory goes to the pool if p is not nil.
+func (s *stream) discard(p *aggregate.Pool) {
+	if s.group != nil {
+		s.group.Release(p)
+		s.group = nil
+	}
 }
 
 // Points carry one byte of reader state: whether the offset lies inside a record.
@@ -106,12 +124,14 @@ func isMid(state []byte) bool { return len(state) > 0 && state[0]&stateMid != 0 
 func (s *stream) snapshot() (rec state.Stream, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.headSaved, s.saved = s.rec.HeadLen > 0, len(s.anew)
+	s.headSaved = s.rec.HeadLen > 0
+	for i := range s.lanes {
+		s.lanes[i].saved = s.lanes[i].anew
+	}
 	rec = s.rec
 	kept := uint64(0)
 	if s.lanes != nil {
 		rec.Lanes, kept = s.kept()
-		s.rec.Lanes = nil // the lanes know; a map costs 800 bytes, and there are 100,000 idle files
 	}
 	s.tell(kept)
 	return rec, !s.forgot
@@ -133,15 +153,16 @@ func (s *stream) attach(known bool) {
 // destinations may know them.
 func (s *stream) open(known bool) {
 	n := len(s.run.flushers)
-	s.lanes, s.given, s.ready = make([]*send.Lane, n), make([]delivery.Point, n), make([]bool, n)
+	s.lanes = make([]way, n)
 	for i, f := range s.run.flushers {
-		c, ok := s.rec.Lanes[f.name]
+		c, ok := s.rec.Lanes.Of(f.name)
 		if !ok {
 			c = delivery.Checkpoint{Point: delivery.Point{End: s.rec.Base, Hash: s.rec.BaseHash}, AbandonedFrom: s.rec.Base}
 		}
 		s.high = max(s.high, c.End)
 		s.openLane(i, c, known)
 	}
+	s.rec.Lanes = nil // the lanes know
 }
 
 // openLane makes the lane to a flusher.
@@ -151,7 +172,7 @@ func (s *stream) openLane(i int, c delivery.Checkpoint, known bool) {
 	for k, id := range s.rec.Was {
 		former[k] = id.Lane(f.name, "")
 	}
-	s.lanes[i] = f.dest.Lane(s.id(f.name).Lane(f.name, ""), s, c, !known, former...)
+	s.lanes[i].Lane = f.dest.Lane(s.id(f.name).Lane(f.name, ""), s, c, !known, former...)
 }
 
 // id is the stream's id for a flusher.
@@ -175,7 +196,7 @@ func (s *stream) LaneReady(l *send.Lane, plan delivery.Plan) {
 		s.renew(i)
 		return
 	}
-	s.given[i], s.ready[i], s.blocked = plan.Point, true, time.Time{}
+	s.lanes[i].given, s.lanes[i].ready, s.blocked = plan.Point, true, 0
 	s.high = max(s.high, plan.End)
 	s.rewind()
 	s.a.queue.add(s)
@@ -191,10 +212,9 @@ func (s *stream) renew(i int) {
 	ids[name] = delivery.NewStreamID()
 	s.rec.IDs = ids
 	s.rec.Was = append(s.rec.Was[max(0, len(s.rec.Was)-maxFormer):len(s.rec.Was):len(s.rec.Was)], old)
-	s.anew = append(s.anew, i)
-	s.ready[i] = false
-	s.group.Release(nil)
-	if s.tally = (tally{}); s.frozen { // what is lost of it is found anew
+	s.lanes[i].anew, s.lanes[i].saved, s.lanes[i].ready = true, false, false
+	s.discard(nil)
+	if s.frozen { // what is lost of it is found anew
 		s.unnote(0)
 	}
 	s.a.saver.add(s)
@@ -202,17 +222,16 @@ func (s *stream) renew(i int) {
 
 // renewed opens the lanes whose new ids are stored.
 func (s *stream) renewed() {
-	for _, i := range s.anew[:s.saved] {
-		if s.done {
-			break
+	for i := range s.lanes {
+		l := &s.lanes[i]
+		if !l.anew || !l.saved || s.done {
+			continue
 		}
-		c := s.lanes[i].Checkpoint()
+		c := l.Checkpoint()
 		c.Incarnation = "" // no logstore has heard of the new id
-		s.lanes[i].Close()
+		l.Close()
+		l.anew = false
 		s.openLane(i, c, false)
-	}
-	if s.anew, s.saved = s.anew[s.saved:], 0; len(s.anew) == 0 {
-		s.anew = nil
 	}
 }
 
@@ -220,19 +239,19 @@ func (s *stream) renewed() {
 // forgets the open group, whose records are read again.
 func (s *stream) rewind() {
 	low := delivery.Point{End: unlimited}
-	for i := range s.given {
-		if !s.ready[i] {
+	for i := range s.lanes {
+		if !s.lanes[i].ready {
 			return
 		}
-		if s.given[i].End < low.End {
-			low = s.given[i]
+		if s.lanes[i].given.End < low.End {
+			low = s.lanes[i].given
 		}
 	}
 	if s.stopped() {
 		return
 	}
-	s.group.Release(nil)
-	if s.tally = (tally{}); !s.frozen { // else nothing is read again
+	s.discard(nil)
+	if !s.frozen { // else nothing is read again
 		s.unnote(low.End)
 	}
 	s.pos, s.tail, s.mid = low.End, low.Hash, isMid(low.State)
@@ -242,8 +261,8 @@ func (s *stream) rewind() {
 // bound finds the next offset at which a group must end.
 func (s *stream) bound() {
 	s.boundary = unlimited
-	for i := range s.given {
-		if e := s.given[i].End; e > s.pos && e < s.boundary {
+	for i := range s.lanes {
+		if e := s.lanes[i].given.End; e > s.pos && e < s.boundary {
 			s.boundary = e
 		}
 	}
@@ -251,7 +270,7 @@ func (s *stream) bound() {
 
 func (s *stream) index(l *send.Lane) int {
 	for i := range s.lanes {
-		if s.lanes[i] == l {
+		if s.lanes[i].Lane == l {
 			return i
 		}
 	}
@@ -263,8 +282,8 @@ func (s *stream) attached() bool {
 	if s.lanes == nil {
 		return false
 	}
-	for _, r := range s.ready {
-		if !r {
+	for i := range s.lanes {
+		if !s.lanes[i].ready {
 			return false
 		}
 	}
@@ -286,8 +305,8 @@ func (s *stream) LaneStopped(l *send.Lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := s.index(l); i >= 0 && !s.done {
-		s.given[i] = delivery.Point{End: unlimited}
-		s.ready[i] = true
+		s.lanes[i].given = delivery.Point{End: unlimited}
+		s.lanes[i].ready = true
 		s.bound()
 		s.a.queue.add(s)
 	}
@@ -295,8 +314,8 @@ func (s *stream) LaneStopped(l *send.Lane) {
 
 // stopped says whether nobody takes anything of the stream any more.
 func (s *stream) stopped() bool {
-	for i := range s.given {
-		if s.given[i].End != unlimited {
+	for i := range s.lanes {
+		if s.lanes[i].given.End != unlimited {
 			return false
 		}
 	}
@@ -407,7 +426,7 @@ func (s *stream) known() *read.Known {
 		furthest(l.Checkpoint())
 	}
 	for _, c := range s.rec.Lanes {
-		furthest(c)
+		furthest(c.Checkpoint)
 	}
 	return k
 }
@@ -416,7 +435,7 @@ func (s *stream) known() *read.Known {
 // known, so that its file is not taken for a new one.
 func (s *stream) park() {
 	s.pass()
-	s.group.Release(nil)
+	s.discard(nil)
 	s.account()
 	s.closeFile()
 	if s.run.input.Once {
@@ -459,11 +478,11 @@ func (s *stream) pass() {
 // passIfSent passes when some destination has everything of the file. One that
 // lags gets the files in their order too, as it is given them in that order.
 func (s *stream) passIfSent() {
-	if s.proving || s.group.IsOpen() && s.group.Logs > 0 {
+	if s.proving || s.group != nil && s.group.Logs > 0 {
 		return
 	}
-	for i, l := range s.lanes {
-		if s.given[i].End >= s.pos && !l.Pending() {
+	for _, l := range s.lanes {
+		if l.given.End >= s.pos && !l.Pending() {
 			s.pass()
 			return
 		}
@@ -472,11 +491,11 @@ func (s *stream) passIfSent() {
 
 // delivered says whether everything that was read is acknowledged or given up.
 func (s *stream) delivered() bool {
-	if !s.attached() || s.group.IsOpen() {
+	if !s.attached() || s.group != nil {
 		return false
 	}
-	for i, l := range s.lanes {
-		if l.Pending() || s.given[i].End < s.pos {
+	for _, l := range s.lanes {
+		if l.Pending() || l.given.End < s.pos {
 			return false
 		}
 	}
@@ -497,7 +516,7 @@ func (s *stream) end(forget bool) {
 		l.Close()
 	}
 	s.closeFile()
-	s.group.Release(nil)
+	s.discard(nil)
 	if forget {
 		s.forgot = true
 		s.bury()

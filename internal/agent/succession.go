@@ -214,7 +214,6 @@ func (a *Agent) unseen(run *pipelineRun, path string, e *read.Entry) *stream {
 		}
 	}
 	s.gone, s.rec.Origin, s.rec.Base, s.rec.BaseHash = true, path, base, hash
-	s.trailer = run.trailer(a, path, e.Inode)
 	a.log.Info("a rotated file is collected that was not seen before", "path", e.Path, "rotated_from", path, "from", base)
 	return s
 }

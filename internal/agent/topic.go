@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 
 	"logtail/internal/agent/alarm"
 	"logtail/internal/pipeline"
@@ -65,19 +66,21 @@ func (t *topics) of(path string, b []byte) (topic string, tagged []byte, ok bool
 	return "", b, true
 }
 
-// trailer encodes what every log group of a file carries: topic, source, tags.
-func (r *pipelineRun) trailer(a *Agent, path string, inode uint64) []byte {
+// appendTrailer appends what every log group of the stream carries: topic, source, tags.
+// Of most streams nothing is sent for hours, so that it is made for each group.
+func (s *stream) appendTrailer(b []byte) []byte {
+	r, path := s.run, s.origin()
 	topic, tags, ok := r.topics.of(path, nil)
-	if !ok {
-		a.alarms.Raise(alarm.CategoryConfig, r.scope, 1,
+	if !ok && s.lastSeal == 0 { // once for each file
+		s.a.alarms.Raise(alarm.CategoryConfig, r.scope, 1,
 			fmt.Sprintf("TopicFormat %q does not match the path %s; its logs have no topic. The expression must match the whole path", r.p.Global.TopicFormat, path), nil)
 	}
-	b := sls.AppendTopic(nil, topic)
+	b = sls.AppendTopic(b, topic)
 	b = sls.AppendSource(b, r.host.ip)
 	b = sls.AppendTag(b, "__hostname__", r.host.name)
 	b = sls.AppendTag(b, "__path__", path)
 	if r.input.AppendingLogPositionMeta {
-		b = sls.AppendTag(b, "__inode__", fmt.Sprint(inode))
+		b = sls.AppendTag(b, "__inode__", strconv.FormatUint(s.rec.Inode, 10))
 	}
 	return append(b, tags...)
 }

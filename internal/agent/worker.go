@@ -58,6 +58,7 @@ type worker struct {
 	groups     *aggregate.Pool
 	compressor sls.Compressor
 	packed     []byte
+	trailer    []byte // of the group that is sealed
 	chains     map[*pipelineRun]*process.Chain
 	splitters  map[*pipelineRun]process.Splitter
 }
@@ -132,7 +133,7 @@ func (w *worker) turn(s *stream) (more bool) {
 		}
 		more = false
 	}
-	if s.account(); s.group.IsOpen() && w.a.open.Load() > openBudget {
+	if s.account(); s.group != nil && w.a.open.Load() > openBudget {
 		w.flush(s)
 		s.account()
 	}
@@ -142,11 +143,11 @@ func (w *worker) turn(s *stream) (more bool) {
 // account brings the stream's part in the sum of open groups up to date.
 func (s *stream) account() {
 	size := 0
-	if s.group.IsOpen() {
+	if s.group != nil {
 		size = s.group.Size()
 	}
-	s.a.open.Add(int64(size - s.size))
-	s.size = size
+	s.a.open.Add(int64(size) - int64(s.size))
+	s.size = int32(size)
 }
 
 // read reads a chunk and works on it.
@@ -197,7 +198,7 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 		return false
 	}
 	if end > s.seen {
-		s.seen, s.grew = end, now
+		s.seen, s.grew = end, momentOf(now)
 		s.rec.SizeSeen = max(s.rec.SizeSeen, end)
 	}
 	s.learnHead()
@@ -209,7 +210,7 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 	whole := len(content) < size || end >= s.limit
 	// At a boundary a record ended, or was cut, when it was read before.
 	atBoundary := end == s.boundary
-	if atBoundary || whole && (s.run.input.Once && !s.compressed() || s.decoded(end) || now.Sub(s.grew) >= s.run.flushTimeout) {
+	if atBoundary || whole && (s.run.input.Once && !s.compressed() || s.decoded(end) || s.grew.age(now) >= s.run.flushTimeout) {
 		mode |= process.Final
 	}
 	start := s.pos
@@ -223,9 +224,9 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 // cross ends the open group where a lane goes on that is ahead of others, in the
 // state of reading in which that lane was left there.
 func (w *worker) cross(s *stream) {
-	for i := range s.given {
-		if s.given[i].End == s.pos {
-			s.mid = isMid(s.given[i].State)
+	for _, l := range s.lanes {
+		if l.given.End == s.pos {
+			s.mid = isMid(l.given.State)
 			break
 		}
 	}
@@ -251,7 +252,8 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 	all := w.buf[:len(before)+len(content)]
 	base := s.pos - uint64(len(before)) // offset of all[0]
 	w.batch.NowSec, w.batch.NowNsec = uint32(now.Unix()), int32(now.Nanosecond())
-	if !s.group.IsOpen() {
+	if s.group == nil {
+		s.group = &openGroup{}
 		s.group.Borrow(w.groups)
 		s.group.Open(delivery.Point{End: s.pos, Hash: s.tail}, now)
 	}
@@ -277,7 +279,7 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 			if r.Drop == event.Kept {
 				s.group.Add(r, nanos)
 			} else {
-				s.tally.drop(r)
+				s.group.tally.drop(r)
 			}
 			if s.group.Full(limits) {
 				hash := delivery.TailHash(all[:r.End-base])
@@ -285,7 +287,7 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 				s.group.Open(delivery.Point{End: r.End, Hash: hash}, now)
 			}
 		}
-		s.tally.split(w.batch.Splits)
+		s.group.tally.split(w.batch.Splits)
 		content, s.pos, s.mid = content[n:], next, mid
 		mode &^= process.Full
 	}
@@ -317,19 +319,18 @@ func (w *worker) addPositions(start uint64) {
 // group goes, and when the stream is looked at again.
 func (w *worker) rest(s *stream, now time.Time) {
 	s.unspill()
-	g := &s.group
-	if g.IsOpen() && g.Start.End == s.pos {
-		g.Release(w.groups)
+	if s.group != nil && s.group.Start.End == s.pos {
+		s.discard(w.groups)
 	}
-	if g.IsOpen() {
+	if g := s.group; g != nil {
 		switch {
 		case g.Old(&s.run.limits, now), s.pos >= s.limit:
 			w.flush(s)
-		case g.Logs > 0 && now.Sub(s.lastSeal) >= linger && s.idle():
+		case g.Logs > 0 && s.lastSeal.age(now) >= linger && s.idle():
 			w.flush(s)
 		case g.Logs > 0:
 			at := now.Add(linger)
-			if t := s.lastSeal.Add(linger); t.After(now) {
+			if t := s.lastSeal.plus(linger); t.After(now) {
 				at = t
 			}
 			w.a.queue.at(s, at)
@@ -344,10 +345,10 @@ func (w *worker) rest(s *stream, now time.Time) {
 	switch {
 	case s.pos >= s.limit:
 		s.settle(false)
-	case unread && now.Sub(s.grew) < s.run.flushTimeout:
+	case unread && s.grew.age(now) < s.run.flushTimeout:
 		// An unterminated record: it is sent as it is when its time is over.
-		w.a.queue.at(s, s.grew.Add(s.run.flushTimeout))
-	case s.f != nil && (now.Sub(s.grew) >= s.run.closeAfter || !s.gone && w.a.handles.Load() > w.a.maxHandles):
+		w.a.queue.at(s, s.grew.plus(s.run.flushTimeout))
+	case s.f != nil && (s.grew.age(now) >= s.run.closeAfter || !s.gone && w.a.handles.Load() > w.a.maxHandles):
 		s.closeFile()
 		switch {
 		case s.sought: // it was only renamed
@@ -359,7 +360,7 @@ func (w *worker) rest(s *stream, now time.Time) {
 		// Its writer may have it open still, and where it is now nobody may watch.
 		w.a.queue.at(s, now.Add(goneInterval))
 	case s.f != nil:
-		w.a.queue.at(s, s.grew.Add(s.run.closeAfter))
+		w.a.queue.at(s, s.grew.plus(s.run.closeAfter))
 	case s.gone:
 		w.a.queue.at(s, now.Add(relook))
 	}
@@ -377,10 +378,10 @@ func (s *stream) idle() bool {
 
 // flush seals the open group, so far as it covers anything.
 func (w *worker) flush(s *stream) {
-	if s.group.IsOpen() && s.pos > s.group.Start.End {
+	if s.group != nil && s.pos > s.group.Start.End {
 		w.seal(s, delivery.Point{End: s.pos, Hash: s.tail, State: readerState(s.mid)})
 	}
-	s.group.Release(w.groups)
+	s.discard(w.groups)
 }
 
 // seal closes the open group at end and gives it to the lanes that have not
@@ -388,8 +389,9 @@ func (w *worker) flush(s *stream) {
 func (w *worker) seal(s *stream, end delivery.Point) {
 	s.noteTally(end.End)
 	start, logs := s.group.Start, s.group.Logs
-	encoded, ends := s.group.Seal(s.trailer)
-	s.lastSeal = w.a.now()
+	w.trailer = s.appendTrailer(w.trailer[:0])
+	encoded, ends := s.group.Seal(w.trailer)
+	s.lastSeal = momentOf(w.a.now())
 	ends = bytes.Clone(ends)
 	// The worker holds a reference of its own, as a lane may be done with a buffer
 	// before the next one has got it.
@@ -399,8 +401,9 @@ func (w *worker) seal(s *stream, end delivery.Point) {
 			b.Release()
 		}
 	}()
-	for i, l := range s.lanes {
-		if s.given[i].End >= end.End {
+	for i := range s.lanes {
+		l := &s.lanes[i]
+		if l.given.End >= end.End {
 			continue
 		}
 		p := &send.Package{
@@ -416,7 +419,7 @@ func (w *worker) seal(s *stream, end delivery.Point) {
 			}
 			p.Buf = packed[p.Compress].Share()
 		}
-		s.given[i] = end
+		l.given = end
 		l.Put(p)
 	}
 	w.a.stats.Groups.Add(1)
@@ -455,17 +458,17 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 		w.retry(s, now)
 	case s.fromArchive():
 		w.a.queue.at(s, now)
-	case s.unsure && s.tries < maxUnsure:
+	case s.unsure && int(s.tries) < maxUnsure:
 		s.tries++
 		s.pass()
 		w.a.queue.at(s, now.Add(retryRead))
 	case !read.OnDevice(filepath.Dir(s.path), s.rec.Dev):
 		// A file system that is not mounted now may come back.
-	case !s.run.input.Once && s.missing.IsZero():
-		s.missing = now
+	case !s.run.input.Once && s.missing == 0:
+		s.missing = momentOf(now)
 		w.a.queue.at(s, now.Add(goneGrace))
-	case !s.run.input.Once && now.Sub(s.missing) < goneGrace:
-		w.a.queue.at(s, s.missing.Add(goneGrace))
+	case !s.run.input.Once && s.missing.age(now) < goneGrace:
+		w.a.queue.at(s, s.missing.plus(goneGrace))
 	case s.adopt(): // it was copied and truncated before it went, while nobody looked
 		w.a.log.Info("the rest of a deleted file is read from the copy that was made of it", "path", s.origin(), "copy", s.path)
 		w.a.queue.add(s)
@@ -483,10 +486,10 @@ func (w *worker) awaitCopy(s *stream, now time.Time) bool {
 	if s.rec.Missed == 0 {
 		return false
 	}
-	if s.missing.IsZero() {
-		s.missing = now
+	if s.missing == 0 {
+		s.missing = momentOf(now)
 	}
-	if left := goneGrace - now.Sub(s.missing); left > 0 {
+	if left := goneGrace - s.missing.age(now); left > 0 {
 		w.a.queue.at(s, now.Add(left))
 		return true
 	}
@@ -499,11 +502,12 @@ func (w *worker) awaitCopy(s *stream, now time.Time) bool {
 // giveUp tells the destinations of what was read once, was not delivered, or
 // was lost by the service, and cannot be read again.
 func (w *worker) giveUp(s *stream) {
-	for i, l := range s.lanes {
-		if s.given[i].End >= s.high {
+	for i := range s.lanes {
+		l := &s.lanes[i]
+		if l.given.End >= s.high {
 			continue
 		}
-		lost := s.high - s.given[i].End
+		lost := s.high - l.given.End
 		w.a.stats.LostBytes.Add(int64(lost))
 		s.lose(s.high, ledger.Abandoned(s.lost), lost)
 		kind, what := alarm.DropLog, "is gone"
@@ -512,10 +516,10 @@ func (w *worker) giveUp(s *stream) {
 		}
 		w.a.alarms.Raise(kind, s.run.scope, 1, fmt.Sprintf("%s %s, and %d bytes of it that %s does not have cannot be read again; they are given up", s.path, what, lost, l.Name()), nil)
 		l.Put(&send.Package{Range: delivery.Range{
-			Start: s.given[i].End, End: s.high, StartHash: s.given[i].Hash,
+			Start: l.given.End, End: s.high, StartHash: l.given.Hash,
 			Flags: delivery.Abandoned, Reason: s.lost,
 		}})
-		s.given[i] = delivery.Point{End: s.high}
+		l.given = delivery.Point{End: s.high}
 	}
 	if s.pos < s.high {
 		s.pos, s.tail, s.mid = s.high, 0, false
@@ -537,9 +541,9 @@ func (s *stream) settle(forget bool) {
 	}
 	if !s.closing {
 		s.closing = true
-		for i, l := range s.lanes {
+		for _, l := range s.lanes {
 			l.Put(&send.Package{Range: delivery.Range{
-				Start: s.given[i].End, End: s.given[i].End, StartHash: s.given[i].Hash, EndHash: s.given[i].Hash, State: s.given[i].State,
+				Start: l.given.End, End: l.given.End, StartHash: l.given.Hash, EndHash: l.given.Hash, State: l.given.State,
 				Flags: delivery.Closed | delivery.Empty,
 			}})
 		}

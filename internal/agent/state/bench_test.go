@@ -17,7 +17,7 @@ func many(n int) []Stream {
 			ID: delivery.NewStreamID(), Pipeline: "containers", Dev: 64769, Inode: uint64(1e6 + i), Birth: 1795255309123456789, Seen: 1795255309, Born: 1795255309123456789,
 			Path:    fmt.Sprintf("/var/log/containers/payment-service-7d9f8b6c5d-%05d_production_app-0123456789abcdef.log", i),
 			HeadLen: 1024, Head: 0x123456789abcdef, SizeSeen: 987654321,
-			Lanes: map[string]delivery.Checkpoint{"flusher_sls": {Point: delivery.Point{End: 987654321, Hash: 0x123456789abcdef}, Incarnation: "0123456789abcdef", AbandonedFrom: 987654321}},
+			Lanes: Lanes{{"flusher_sls", delivery.Checkpoint{Point: delivery.Point{End: 987654321, Hash: 0x123456789abcdef}, Incarnation: "0123456789abcdef", AbandonedFrom: 987654321}}},
 		}
 	}
 	return list

@@ -29,7 +29,7 @@ func example(n int) (Change, map[delivery.LaneID]Seq) {
 		c.Put = append(c.Put, Stream{
 			ID: id, Pipeline: "p", Path: fmt.Sprintf("/var/log/app-%d.log", i), Dev: 1, Inode: uint64(i), Birth: 3, Seen: 5,
 			HeadLen: 9, Head: 1 << 63, Base: 7, Born: 11, Real: "/srv/x", Compressed: "gzip", Was: []delivery.StreamID{{1}, {2}}, IDs: map[string]delivery.StreamID{"f": {3}}, SizeSeen: 12, Missed: 13,
-			Lanes: map[string]delivery.Checkpoint{"f": {Point: delivery.Point{End: uint64(i), Hash: 1<<64 - 1, State: []byte{1}}, Incarnation: "i", AbandonedFrom: 9}},
+			Lanes: Lanes{{"f", delivery.Checkpoint{Point: delivery.Point{End: uint64(i), Hash: 1<<64 - 1, State: []byte{1}}, Incarnation: "i", AbandonedFrom: 9}}},
 		})
 		c.PutTombs = append(c.PutTombs, Tomb{Pipeline: "p", Dir: "/var/log", HeadLen: 10, Head: uint64(i), End: 99, Tail: 98, At: 40})
 		c.PutHints = append(c.PutHints, Hint{Path: fmt.Sprint("/h", i), Dev: 1, Inode: uint64(i), Offset: 3, From: "filebeat", At: 4})

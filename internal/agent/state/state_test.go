@@ -28,7 +28,7 @@ func TestCommittedStateIsThereAfterReopening(t *testing.T) {
 	s := open(t, dir)
 	a := Stream{
 		ID: delivery.NewStreamID(), Pipeline: "p", Path: "/a.log", Dev: 1, Inode: 2, Birth: 3, HeadLen: 9, Head: 1 << 63, Base: 7, Seen: 5,
-		Lanes: map[string]delivery.Checkpoint{"f": {Point: delivery.Point{End: 9, Hash: 1<<64 - 1, State: []byte{1}}, Incarnation: "i", AbandonedFrom: 9}},
+		Lanes: Lanes{{"f", delivery.Checkpoint{Point: delivery.Point{End: 9, Hash: 1<<64 - 1, State: []byte{1}}, Incarnation: "i", AbandonedFrom: 9}}},
 	}
 	b := Stream{ID: delivery.NewStreamID(), Pipeline: "p", Path: "/b.log", Pending: true}
 	if err := s.Commit(Change{Put: []Stream{a, b}, Scanned: []string{"p"}, Now: 42}); err != nil {

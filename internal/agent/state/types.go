@@ -27,20 +27,21 @@ type Stream struct {
 	// Pending: the file was there at the pipeline's first scan and has not been
 	// modified since, so nothing of it is collected until it is.
 	Pending bool `json:"pending,omitempty"`
+	// Sealed: the file is a copy that ends before what was read of the original.
+	Sealed bool `json:"sealed,omitempty"`
+	// Ended says why nothing more is read: the file was truncated or deleted.
+	// [checkpoint, High) of a lane was read and cannot be read again.
+	Ended delivery.Reason `json:"ended,omitempty"`
 	// Size and Mtime (unix nanoseconds) are what a Pending file had then.
 	Size  int64 `json:"size,omitempty"`
 	Mtime int64 `json:"mtime,omitempty"`
 	// Base is where collection started (not 0 after a first contact with a large file).
 	Base     uint64 `json:"base,omitempty"`
 	BaseHash uint64 `json:"bhash,omitempty"` // delivery.TailHash before Base
-	// Ended says why nothing more is read: the file was truncated or deleted.
-	// [checkpoint, High) of a lane was read and cannot be read again.
-	Ended delivery.Reason `json:"ended,omitempty"`
-	High  uint64          `json:"high,omitempty"`
+	// High is the furthest that was read, where the stream has ended.
+	High uint64 `json:"high,omitempty"`
 	// SizeSeen is the largest size that the file was seen to have, in bytes.
 	SizeSeen uint64 `json:"most,omitempty"`
-	// Sealed: the file is a copy that ends before what was read of the original.
-	Sealed bool `json:"sealed,omitempty"`
 	// Marks are some places that were read, by which a copy that ends early is known.
 	Marks []Mark `json:"marks,omitempty"`
 	// Missed is how many bytes nobody has read of a file that was truncated, as long as they
@@ -49,8 +50,8 @@ type Stream struct {
 	// Born is when the stream was made, in unix nanoseconds.
 	Born int64 `json:"born,omitempty"`
 	// Seen is when the file was last seen to change, in unix seconds.
-	Seen  int64                          `json:"seen"`
-	Lanes map[string]delivery.Checkpoint `json:"lanes,omitempty"` // by the flusher's name
+	Seen  int64 `json:"seen"`
+	Lanes Lanes `json:"lanes,omitempty"`
 	// IDs are the ids that the stream has for single flushers, by their names, where their
 	// destinations had other content under ID.
 	IDs map[string]delivery.StreamID `json:"ids,omitempty"`

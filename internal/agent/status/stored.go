@@ -47,8 +47,8 @@ func storedFile(r *state.Stream) File {
 		Pipeline: r.Pipeline, Path: r.Path, Stream: hex.EncodeToString(r.ID[:]), Dev: r.Dev, Inode: r.Inode, Birth: r.Birth,
 		Size: max(r.Size, int64(r.SizeSeen)), Offset: r.Base, Seen: r.Seen, State: FileIdle,
 	}
-	for name, c := range r.Lanes {
-		f.Acked = append(f.Acked, Offset{name, c.End})
+	for _, c := range r.Lanes {
+		f.Acked = append(f.Acked, Offset{c.Flusher, c.End})
 		f.Offset = max(f.Offset, c.End)
 	}
 	slices.SortFunc(f.Acked, func(a, b Offset) int { return cmp.Compare(a.Flusher, b.Flusher) })

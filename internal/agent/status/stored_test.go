@@ -22,7 +22,7 @@ func record(t *testing.T, path string, end uint64) state.Stream {
 	f.Close()
 	return state.Stream{
 		ID: delivery.NewStreamID(), Pipeline: "p", Path: path, Dev: facts.Dev, Inode: facts.Inode, Birth: facts.Birth, Seen: 7,
-		Lanes: map[string]delivery.Checkpoint{"b": {Point: delivery.Point{End: end}}, "a": {Point: delivery.Point{End: end + 1}}},
+		Lanes: state.Lanes{{Flusher: "b", Checkpoint: delivery.Checkpoint{Point: delivery.Point{End: end}}}, {Flusher: "a", Checkpoint: delivery.Checkpoint{Point: delivery.Point{End: end + 1}}}},
 	}
 }
 
@@ -37,7 +37,7 @@ func TestStoredStatusOfAnAgentThatDoesNotRun(t *testing.T) {
 		return p
 	}
 	busy, idle, gone, moved, pending, ended := record(t, path("busy"), 4), record(t, path("idle"), 9), record(t, path("gone"), 3), record(t, path("moved"), 10), record(t, path("pending"), 0), record(t, path("ended"), 2)
-	idle.Lanes = map[string]delivery.Checkpoint{"a": {Point: delivery.Point{End: 10}}}
+	idle.Lanes = state.Lanes{{Flusher: "a", Checkpoint: delivery.Checkpoint{Point: delivery.Point{End: 10}}}}
 	gone.SizeSeen = 8
 	pending.Pending, pending.Lanes = true, nil
 	ended.Ended, ended.High = delivery.ReasonTruncated, 6
