@@ -92,7 +92,7 @@ func (a *Agent) newArchive(run *pipelineRun, path, origin string, id read.Identi
 	defer func() { _ = c.Close() }()
 	base, baseHash := uint64(0), delivery.TailHash(nil)
 	if !run.input.Once {
-		there := beside(path, c) // asked first: what is gone now was opened before, or never will be
+		there := a.beside(run, path, c) // asked first: what is gone now was opened before, or never will be
 		known, at, hash, err := a.content(run, filepath.Dir(path), c)
 		switch {
 		case err != nil && !errors.Is(err, read.ErrDamagedArchive):
@@ -134,17 +134,33 @@ func (a *Agent) newArchive(run *pipelineRun, path, origin string, id read.Identi
 }
 
 // beside says whether the file that was compressed is there still, as until the end of
-// its compression. Its stream, which is to go on with the archive, may not know its head yet.
-func beside(path string, c *read.Compressed) bool {
-	f, facts, _, err := read.Look(strings.TrimSuffix(path, filepath.Ext(path)))
+// its compression, so that it has to wait whose the archive is. The stream of the file, which is
+// to go on with the archive, may not be there yet or not know its head. Where the file
+// stays although the archive is complete, as some compressors let it, that is known after a while.
+func (a *Agent) beside(run *pipelineRun, path string, c *read.Compressed) bool {
+	plain := strings.TrimSuffix(path, filepath.Ext(path))
+	f, facts, _, err := read.Look(plain)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
 	var buf [read.HeadBytes]byte
 	n, _ := c.ReadAt(buf[:min(facts.Size, read.HeadBytes)], 0)
-	h, ok := facts.Head(n)
-	return n > 0 && ok && h == xxhash.Sum64(buf[:n])
+	if h, ok := facts.Head(n); n == 0 || !ok || h != xxhash.Sum64(buf[:n]) {
+		return false
+	}
+	if s := a.streamOf(run, plain, facts.Identity); s != nil && s.unproved() {
+		return true
+	}
+	_, _, mtime, err := read.Peek(path)
+	return err == nil && a.now().Sub(time.Unix(0, mtime)).Abs() < shadowTime
+}
+
+// unproved says whether the stream's file is collected, but its head is not stored yet.
+func (s *stream) unproved() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.proved && !s.rec.Pending && s.rec.Compressed == ""
 }
 
 // content says whether the content of a compressed file is that of a stream, or
@@ -361,7 +377,7 @@ func (w *worker) brokenArchive(s *stream, err error, now time.Time) {
 	}
 	w.a.alarms.Raise(alarm.DropLog, s.run.scope, 1,
 		fmt.Sprintf("the compressed file of %s cannot be read behind offset %d: %v; what follows there is lost", s.path, s.pos, err), nil)
-	s.lose(s.pos, ledger.FileDamaged, 0)
+	s.lose(s.pos, ledger.FileDamaged, 0, 0)
 	s.freeze(delivery.ReasonDeleted)
 }
 

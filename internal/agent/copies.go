@@ -105,23 +105,36 @@ func (a *Agent) recovered(run *pipelineRun, facts *read.Facts, at uint64, size u
 const markEvery = 200 * time.Millisecond
 
 // maxMarks is how many marks a stream has: its first, and the last ones.
-const maxMarks = 4
+const maxMarks = 8
 
-// mark remembers a place that was read. A copy of the file that ends before what was
-// read, as the copy was made earlier, is known by the marks that it reaches.
-func (s *stream) mark(now time.Time) {
+// markBack is how far behind what was read the marks of a chunk are: a copy ends a
+// little earlier, by as much as was written while it was made.
+var markBack = [...]uint64{128 << 10, 16 << 10, 2 << 10, 0}
+
+// mark remembers places of a chunk, and of what stands before it, that ends where the
+// stream stands. A copy of the file that ends before what was read, as the copy was made
+// earlier, is known by the marks that it reaches.
+func (s *stream) mark(chunk []byte, now time.Time) {
 	if s.marked.age(now) < markEvery || s.tail == 0 {
 		return
 	}
 	s.marked = momentOf(now)
-	old := s.rec.Marks
-	if len(old) > 0 && old[len(old)-1].End >= s.pos {
+	marks := s.rec.Marks
+	if len(marks) > 0 && marks[len(marks)-1].End >= s.pos {
 		return // it is read again
 	}
-	if len(old) == maxMarks {
-		old = append(old[:1:1], old[2:]...)
+	marks = slices.Clone(marks) // the old ones may be being stored
+	for _, back := range markBack {
+		at, n := s.pos-back, len(chunk)-int(back)
+		if n < delivery.TailBytes && back > 0 || len(marks) > 0 && marks[len(marks)-1].End >= at {
+			continue
+		}
+		marks = append(marks, state.Mark{End: at, Hash: delivery.TailHash(chunk[:n])})
 	}
-	s.rec.Marks = append(slices.Clip(old), state.Mark{End: s.pos, Hash: s.tail})
+	if over := len(marks) - maxMarks; over > 0 {
+		marks = append(marks[:1], marks[1+over:]...)
+	}
+	s.rec.Marks = marks
 }
 
 // begins says whether a file, which is shorter than what was read of the
@@ -139,15 +152,16 @@ func (s *stream) begins(facts *read.Facts) bool {
 	return uint64(facts.Size) < k.End && beginning(facts, k.HeadLen, k.Head, marks)
 }
 
-// beginning says whether a file begins as what has the marks: it reaches one at
-// least, and has at each that it reaches, and in its head, what was read there.
+// beginning says whether a file begins as what has the marks: it has all of a full head or
+// reaches a mark at least, and has there, and at each mark that it reaches, what was read.
 func beginning(facts *read.Facts, headLen int, head uint64, marks []state.Mark) bool {
+	found := false
 	if facts.Size >= int64(headLen) {
 		if h, ok := facts.Head(headLen); !ok || h != head {
 			return false
 		}
+		found = headLen >= read.HeadBytes
 	}
-	found := false
 	for _, m := range marks {
 		if m.End == 0 || m.Hash == 0 || facts.Size < int64(m.End) {
 			continue
@@ -451,9 +465,22 @@ func (s *stream) adoptKnown(k *read.Known, c *copied) bool {
 		f.Close()
 		return false
 	}
-	s.rec.Sealed = short
+	if short {
+		s.seal(&facts)
+	}
 	s.use(f)
 	return true
+}
+
+// seal says that the stream's file is a copy that ends before what was read. It may not
+// even have all of the head.
+func (s *stream) seal(facts *read.Facts) {
+	s.rec.Sealed = true
+	if n := int(facts.Size); n < s.rec.HeadLen {
+		if h, ok := facts.Head(n); ok {
+			s.rec.HeadLen, s.rec.Head = n, h
+		}
+	}
 }
 
 // adoptShort goes on with a copy that ends before what was read: the program wrote
@@ -482,7 +509,7 @@ func (s *stream) adoptShort() bool {
 				f.Close()
 				continue
 			}
-			s.rec.Sealed = true
+			s.seal(&facts)
 			s.use(f)
 			return true
 		}
@@ -530,7 +557,7 @@ func (s *stream) takeOver(path string, id read.Identity) bool {
 	s.a.files.drop(s, old, was)
 	s.closeFile()
 	s.move(path)
-	s.rec.Dev, s.rec.Inode, s.rec.Birth = id.Dev, id.Inode, id.Birth
+	s.rec.Dev, s.rec.Inode, s.rec.Birth, s.rec.Copy = id.Dev, id.Inode, id.Birth, true
 	s.birth.Store(id.Birth)
 	s.gone, s.sought = true, true
 	s.seen, s.grew = 0, momentOf(s.a.now())

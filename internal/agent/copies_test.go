@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"logtail/internal/agent/monitor"
 	"logtail/internal/agent/read"
@@ -339,4 +340,99 @@ func TestArchiveThatIsRenamedWhileItIsLookedAt(t *testing.T) {
 	if a.archive(run, &event, id, mtime) {
 		t.Error("text is taken for a compressed file by its name")
 	}
+}
+
+// After a restart all of the file, and more than its copy has, may be read at once: no place
+// between is known then but the head, which is enough if it is whole.
+func TestCopyThatEndsBeforeAllThatWasReadAtOnce(t *testing.T) {
+	for _, lines := range []int{15, 400} {
+		t.Run(fmt.Sprintf("%d lines", lines), func(t *testing.T) {
+			f := newFixture(t)
+			f.everything()
+			f.known()
+			f.append("app.log", "1")
+			f.store.await(t, "first", "1")
+			f.stop()
+			if err := os.Remove(f.path("app.log")); err != nil {
+				t.Fatal(err)
+			}
+			a, b := wide("copied", 0, lines), wide("behind the copy", 0, 3)
+			f.append("app.log", a...)
+			f.copyTo("app.log", "copy.tmp")
+			f.append("app.log", b...)
+			want := append(append([]string{"first", "1"}, a...), b...)
+			f.start()
+			f.store.await(t, want...)
+			f.rename("copy.tmp", "app.log.1")
+			f.truncate("app.log")
+			f.append("app.log", "anew")
+			f.settled(append(want, "anew")...)
+		})
+	}
+}
+
+// A script may copy over the same file again and again: cp app.log app.log.1; : > app.log
+func TestCopyOverTheOldCopy(t *testing.T) {
+	f := newFixture(t)
+	a := f.known()
+	want := []string{"first"}
+	for i := range 3 {
+		lines := wide(fmt.Sprint("round ", i), 0, 40)
+		f.append("app.log", lines...)
+		want = append(want, lines...)
+		f.store.await(t, want...)
+		old := f.at(a, "app.log")
+		f.copyTo("app.log", "app.log.1")
+		f.truncate("app.log")
+		until(t, "another stream has the file", func() bool { s := f.at(a, "app.log"); return s != nil && s != old })
+	}
+	f.append("app.log", "anew")
+	f.settled(append(want, "anew")...)
+}
+
+// A copy may end before what was read and not even have all of the head.
+func TestCopyThatIsShorterThanTheHead(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		t.Run(fmt.Sprint("down ", down), func(t *testing.T) {
+			f := newFixture(t)
+			a := f.known()
+			x, y := wide("copied", 0, 2), wide("behind the copy", 0, 40)
+			f.append("app.log", x...)
+			want := append([]string{"first"}, x...)
+			f.store.await(t, want...)
+			f.copyTo("app.log", "copy.tmp")
+			f.append("app.log", y...)
+			want = append(want, y...)
+			f.store.await(t, want...)
+			old := f.at(a, "app.log")
+			if down {
+				f.stop()
+			}
+			f.rename("copy.tmp", "app.log.1")
+			f.truncate("app.log")
+			f.append("app.log", "anew")
+			if down {
+				a = f.start()
+			}
+			until(t, "another stream has the file", func() bool { s := f.at(a, "app.log"); return s != nil && s != old })
+			f.settled(append(want, "anew")...)
+		})
+	}
+}
+
+// Some compressors leave the plain file where it is; the pipeline collects archives only.
+func TestArchiveWhoseFileStays(t *testing.T) {
+	f := newFixture(t)
+	f.input.FilePaths = []string{filepath.Join(f.logs, "*.gz"), filepath.Join(f.logs, "settled.log"), filepath.Join(f.logs, "first.log")}
+	a := f.known()
+	lines := wide("line", 0, 40)
+	f.append("other", lines...)
+	f.copyTo("other", "keep")
+	f.compress("other", ".gz")
+	f.rename("keep", "other")
+	future := time.Unix(0, a.runs["p"].since).Add(2 * time.Second) // file times are compared with whole seconds
+	if err := os.Chtimes(f.path("other.gz"), future, future); err != nil {
+		t.Fatal(err)
+	}
+	f.settled(append([]string{"first"}, lines...)...)
 }

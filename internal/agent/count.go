@@ -23,6 +23,7 @@ type note struct {
 	end    uint64
 	reason ledger.Reason
 	count  ledger.Count
+	way    int // of whose destination it is, counted from 1; 0: of all
 }
 
 // tally is what the rules took out of the open group.
@@ -56,18 +57,19 @@ func (s *stream) noteTally(end uint64) {
 	}
 	for r := event.Kept + 1; r < event.NumReasons; r++ {
 		if n := t.logs[r]; n > 0 {
-			s.notes = append(s.notes, note{end, ledger.Dropped(r), ledger.Count{Logs: int64(n), Bytes: int64(t.bytes[r]), Times: 1}})
+			s.notes = append(s.notes, note{end: end, reason: ledger.Dropped(r), count: ledger.Count{Logs: int64(n), Bytes: int64(t.bytes[r]), Times: 1}})
 		}
 	}
 	if n := t.splits; n > 0 {
-		s.notes = append(s.notes, note{end, ledger.Split, ledger.Count{Logs: int64(n), Times: 1}})
+		s.notes = append(s.notes, note{end: end, reason: ledger.Split, count: ledger.Count{Logs: int64(n), Times: 1}})
 	}
 	*t = tally{}
 }
 
-// lose counts bytes that cannot be read, with the checkpoints that pass end.
-func (s *stream) lose(end uint64, reason ledger.Reason, bytes uint64) {
-	s.notes = append(s.notes, note{end, reason, ledger.Count{Bytes: int64(bytes), Times: 1}})
+// lose counts bytes that cannot be read, with the checkpoints that pass end. way is for whose
+// destination, counted from 1, or 0 for all.
+func (s *stream) lose(end uint64, reason ledger.Reason, bytes uint64, way int) {
+	s.notes = append(s.notes, note{end: end, reason: reason, count: ledger.Count{Bytes: int64(bytes), Times: 1}, way: way})
 }
 
 // miss counts bytes that nobody has read, now that they cannot be read any more. It is
@@ -84,7 +86,7 @@ func (s *stream) miss(why delivery.Reason, bytes uint64) {
 
 // sure counts what is decided already, with the next commit of the stream.
 func (s *stream) sure(reason ledger.Reason, c ledger.Count) {
-	s.notes = slices.Insert(s.notes, 0, note{0, reason, c})
+	s.notes = slices.Insert(s.notes, 0, note{reason: reason, count: c})
 	s.a.saver.dirty(s)
 }
 

@@ -146,8 +146,11 @@ func (g *again) buried() []state.Tomb {
 // at its path any more: its writer may go on writing to it. It says whether it did.
 func (a *Agent) reborn(l *look) bool {
 	now, _, _, err := read.Peek(l.path)
-	if ok, _ := monitor.Match(l.run.spec(), l.path); ok && err == nil && now == l.id {
-		return false
+	if err == nil && now == l.id {
+		// Where it does not match, it is looked for among the rotated files, unless it was just renamed.
+		if ok, _ := monitor.Match(l.run.spec(), l.path); ok || a.rotatedFrom(l.run, l.path) != "" {
+			return false
+		}
 	}
 	if l.run.input.Once || l.id.Birth == 0 || a.streamOf(l.run, l.path, l.id) != nil {
 		return false

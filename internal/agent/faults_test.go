@@ -391,3 +391,28 @@ func TestAFileThatWasRotatedWhileTheAgentWasDownIsFollowed(t *testing.T) {
 		})
 	}
 }
+
+// Another agent with the same state has taken a lane over and gone on with other content, and
+// the file of this one is gone: what it has read goes on under another id.
+func TestAFencedLaneWhoseFileIsGoneLosesNothing(t *testing.T) {
+	f := newFixture(t)
+	a := f.known()
+	l1, l2 := wide("one", 0, 40), wide("two", 0, 40)
+	f.append("app.log", l1...)
+	f.store.await(t, append([]string{"first"}, l1...)...)
+	f.store.change(func() { f.store.down = true })
+	f.append("app.log", l2...)
+	s := f.at(a, "app.log")
+	until(t, "all is read", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.pos > 6000 && s.group == nil })
+	f.truncate("app.log")
+	until(t, "the truncation is seen", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.frozen })
+	f.store.change(func() {
+		for l, p := range f.store.progress {
+			f.store.session++
+			p.End, p.Hash, p.Session = p.End+100_000, 12345, f.store.session
+			f.store.progress[l] = p
+		}
+		f.store.down = false
+	})
+	f.settled(append(append([]string{"first"}, l1...), l2...)...)
+}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -203,8 +204,8 @@ func (s *stream) LaneReady(l *send.Lane, plan delivery.Plan) {
 }
 
 // renew gives the stream a new id for one flusher, from its checkpoint on, since another
-// agent used the old one at its destination. The other lanes go on: what they have under way
-// would be doubled under another id. Nothing is sent to the one before the id is stored.
+// agent used the old one at its destination. The other lanes keep theirs: what they have under
+// way would be doubled under another id. Nothing more is read before the new one is stored.
 func (s *stream) renew(i int) {
 	name, ids := s.run.flushers[i].name, map[string]delivery.StreamID{}
 	old := s.id(name)
@@ -214,7 +215,9 @@ func (s *stream) renew(i int) {
 	s.rec.Was = append(s.rec.Was[max(0, len(s.rec.Was)-maxFormer):len(s.rec.Was):len(s.rec.Was)], old)
 	s.lanes[i].anew, s.lanes[i].saved, s.lanes[i].ready = true, false, false
 	s.discard(nil)
-	if s.frozen { // what is lost of it is found anew
+	if s.frozen { // what this lane has lost of it is found anew; nothing is read again
+		s.notes = slices.DeleteFunc(s.notes, func(n note) bool { return n.way == i+1 })
+	} else {
 		s.unnote(0)
 	}
 	s.a.saver.add(s)
@@ -229,6 +232,9 @@ func (s *stream) renewed() {
 		}
 		c := l.Checkpoint()
 		c.Incarnation = "" // no logstore has heard of the new id
+		if s.frozen {
+			l.Spill(true) // what it has cannot be made again, and goes on in the new lane
+		}
 		l.Close()
 		l.anew = false
 		s.openLane(i, c, false)
@@ -335,25 +341,28 @@ func (s *stream) freeze(why delivery.Reason) {
 
 // Holds says whether the file has the tail hash before end. Where there is no
 // file to compare with, nothing can be skipped either, and the destination is
-// believed.
-func (s *stream) Holds(end, hash uint64) bool {
+// believed, if believe says so.
+func (s *stream) Holds(end, hash uint64, believe bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if hash == 0 || end == 0 || s.frozen {
+	if hash == 0 || end == 0 {
 		return true
+	}
+	if s.frozen {
+		return believe
 	}
 	var f io.ReaderAt = s.f
 	if s.f == nil {
 		c := s.confirmed()
 		if c == nil {
-			return true
+			return believe
 		}
 		defer c.Close()
 		f = c
 	}
 	h, ok := read.HashBefore(f, end)
 	if !ok && s.ends(f, end) {
-		return true
+		return believe
 	}
 	return ok && h == hash
 }
@@ -364,6 +373,7 @@ func (s *stream) ends(f io.ReaderAt, end uint64) bool {
 	if c, ok := f.(*read.Compressed); ok {
 		return c.Len() >= 0 && uint64(c.Len()) < end
 	}
+	s.rec.Sealed = s.rec.Sealed || s.rec.Copy
 	return s.rec.Sealed
 }
 

@@ -194,7 +194,7 @@ func (a *Agent) unseen(run *pipelineRun, path string, e *read.Entry) *stream {
 	if kind := archiveKind(e.Path); kind != "" {
 		return a.newArchive(run, e.Path, path, e.Identity, kind)
 	}
-	if e.Size == 0 && a.now().Sub(time.Unix(0, born)) < shadowTime {
+	if e.Size == 0 && a.now().Sub(time.Unix(0, born)).Abs() < shadowTime {
 		// It may be a copy that is about to be made: what it holds will tell.
 		a.empty[filePath{run, path}] = struct{}{}
 		return nil

@@ -292,7 +292,7 @@ func (w *worker) consume(s *stream, before, content []byte, mode process.Mode, n
 		mode &^= process.Full
 	}
 	s.tail = delivery.TailHash(all[:s.pos-base])
-	s.mark(now)
+	s.mark(all[:s.pos-base], now)
 	s.high = max(s.high, s.pos)
 	w.a.stats.ReadBytes.Add(int64(s.pos - start))
 }
@@ -469,7 +469,7 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 		w.a.queue.at(s, now.Add(goneGrace))
 	case !s.run.input.Once && s.missing.age(now) < goneGrace:
 		w.a.queue.at(s, s.missing.plus(goneGrace))
-	case s.adopt(): // it was copied and truncated before it went, while nobody looked
+	case s.restored && s.seen == 0 && s.adopt(): // it was copied and truncated before it went, while nobody looked
 		w.a.log.Info("the rest of a deleted file is read from the copy that was made of it", "path", s.origin(), "copy", s.path)
 		w.a.queue.add(s)
 	default:
@@ -509,7 +509,7 @@ func (w *worker) giveUp(s *stream) {
 		}
 		lost := s.high - l.given.End
 		w.a.stats.LostBytes.Add(int64(lost))
-		s.lose(s.high, ledger.Abandoned(s.lost), lost)
+		s.lose(s.high, ledger.Abandoned(s.lost), lost, i+1)
 		kind, what := alarm.DropLog, "is gone"
 		if s.lost == delivery.ReasonTruncated {
 			kind, what = alarm.LogTruncate, "was truncated or rewritten"

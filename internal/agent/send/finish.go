@@ -139,7 +139,7 @@ const (
 	// or delivered late. Where it is another agent with the same state, both take it
 	// from each other in turn, which costs requests but no log, until one has done so as often.
 	contestTries = 3
-	contestTime  = 10 * time.Minute
+	contestTime  = time.Hour
 )
 
 // contest says whether a fenced lane is to be taken back.

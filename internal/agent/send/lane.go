@@ -21,8 +21,9 @@ type Owner interface {
 	LaneSpace(l *Lane)
 	// LaneStopped says that another agent owns the lane now.
 	LaneStopped(l *Lane)
-	// Holds says whether the stream's content has the tail hash before end.
-	Holds(end, hash uint64) bool
+	// Holds says whether the stream's content has the tail hash before end; where there is
+	// nothing to compare with, it says what believe says.
+	Holds(end, hash uint64, believe bool) bool
 	// Readable says whether the stream's content from there on can still be read.
 	Readable(from uint64) bool
 }

@@ -216,7 +216,7 @@ func (f *tape) LaneAcked(*Lane)   { f.signal() }
 func (f *tape) LaneSpace(*Lane)   { f.signal() }
 func (f *tape) LaneStopped(*Lane) { f.w.t.Error("a lane was fenced") }
 
-func (f *tape) Holds(end, hash uint64) bool {
+func (f *tape) Holds(end, hash uint64, _ bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return end <= uint64(10*f.size) && (hash == 0 || tailAt(end) == hash)

@@ -80,7 +80,7 @@ func (d *Dest) resume(ctx context.Context, lanes []*Lane) {
 // has of it. What the lane has is kept where its owner may not be able to make it again.
 func (d *Dest) agree(l *Lane, p *delivery.Progress, r *Resumed) {
 	c := l.Checkpoint()
-	plan := delivery.Resume(c, p, r.Incarnation, l.owner.Holds)
+	plan := delivery.Resume(c, p, r.Incarnation, l.holds)
 	if p == nil { // it has not been told yet what was dropped before
 		plan.AbandonFrom = c.AbandonedFrom
 	}
@@ -144,6 +144,26 @@ func (d *Dest) agree(l *Lane, p *delivery.Progress, r *Resumed) {
 	plan.Point = l.tail
 	d.mu.Unlock()
 	l.owner.LaneReady(l, plan)
+}
+
+// holds says whether the destination's content before end is this agent's. Where the stream
+// cannot tell any more, the destination is believed; but not where another agent
+// may have written to a lane that was fenced, and what this one has sent ends elsewhere.
+func (l *Lane) holds(end, hash uint64) bool {
+	l.dest.mu.Lock()
+	believe := l.fenced == 0 || l.waiting() == 0
+	for i := range l.waiting() {
+		if _, e := l.bounds(i); e != end {
+			continue
+		}
+		believe = true
+		if i >= len(l.disk) {
+			h := l.queue[i-len(l.disk)].Range.EndHash
+			believe = h == 0 || hash == 0 || h == hash
+		}
+	}
+	l.dest.mu.Unlock()
+	return l.owner.Holds(end, hash, believe)
 }
 
 // report says what a resume found out.

@@ -36,10 +36,10 @@ func (f *file) LaneAcked(l *send.Lane) {
 		f.done <- c
 	}
 }
-func (f *file) LaneSpace(*send.Lane)        {}
-func (f *file) LaneStopped(*send.Lane)      { f.t.Error("the lane was stopped") }
-func (f *file) Holds(end, hash uint64) bool { return hash == 0 || hash == hashAt(f.name, end) }
-func (f *file) Readable(uint64) bool        { return true }
+func (f *file) LaneSpace(*send.Lane)                {}
+func (f *file) LaneStopped(*send.Lane)              { f.t.Error("the lane was stopped") }
+func (f *file) Holds(end, hash uint64, _ bool) bool { return hash == 0 || hash == hashAt(f.name, end) }
+func (f *file) Readable(uint64) bool                { return true }
 
 // TestSeqBehindADestination has a lane sent by two runs of an agent. The first one dies
 // without an answer to its last write, and with a checkpoint that is older.

@@ -177,7 +177,7 @@ func (o *owner) Readable(uint64) bool {
 	return !o.gone
 }
 
-func (o *owner) Holds(end, hash uint64) bool {
+func (o *owner) Holds(end, hash uint64, _ bool) bool {
 	return end <= uint64(len(o.content)) && (hash == 0 || delivery.TailHash([]byte(o.content[:end])) == hash)
 }
 

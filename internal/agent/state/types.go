@@ -42,6 +42,8 @@ type Stream struct {
 	High uint64 `json:"high,omitempty"`
 	// SizeSeen is the largest size that the file was seen to have, in bytes.
 	SizeSeen uint64 `json:"most,omitempty"`
+	// Copy: the file is a copy that was made of the original, and will not grow.
+	Copy bool `json:"copy,omitempty"`
 	// Marks are some places that were read, by which a copy that ends early is known.
 	Marks []Mark `json:"marks,omitempty"`
 	// Missed is how many bytes nobody has read of a file that was truncated, as long as they

@@ -42,6 +42,9 @@ func (h *Handler) resumeLanes(rq *request) error {
 	// never be fenced; the agent goes on with a new one.
 	out := sls.ResumeReply{Session: in.Session, Incarnation: l.ID, Lanes: make([]sls.LaneProgress, len(in.Lanes))}
 	if !h.Sessions.Granted(in.Session) {
+		if len(in.Lanes) == 0 {
+			in.Attempt = "" // it takes over nothing
+		}
 		if out.Session, err = h.Sessions.Grant(l.ID, in.Attempt); err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ const (
 	// attemptTime is how long an attempt is known at least: longer than any client
 	// waits for an answer or anything on the way holds a request back.
 	attemptTime = 10 * time.Minute
-	// maxAttempts bounds the attempts of a generation, some 100 bytes each.
+	// maxAttempts bounds the attempts of a generation, some 160 bytes each.
 	maxAttempts = 200_000
 )
 
