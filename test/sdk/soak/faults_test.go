@@ -121,6 +121,7 @@ func (s *soak) kill(r *rand.Rand) (string, error) {
 	switch {
 	case p == s.agent && dice == 0:
 		if p.crashWorker() {
+			s.shaken = time.Now()
 			return "kill worker", nil // its supervisor starts it again
 		}
 		p.kill()

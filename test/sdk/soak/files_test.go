@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -50,6 +51,7 @@ type rotated struct {
 	gen    int
 	upto   int  // a copy has the lines below this one; -1: all of the generation
 	closed bool // nobody writes to it
+	since  time.Time
 	packed bool
 }
 
@@ -80,7 +82,7 @@ func (f *logfile) open(path string, torn bool) error {
 	f.s.ledger.change(f.current(), f.s.stamp("opened as "+filepath.Base(path)), nil)
 	for _, r := range f.all() {
 		if r.gen == old.gen && r.upto < 0 {
-			r.closed, was = true, r.path
+			r.closed, r.since, was = true, time.Now(), r.path
 		}
 	}
 	if f.kind == logrotate {

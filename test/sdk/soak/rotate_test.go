@@ -203,13 +203,22 @@ func deleteUnread(f *logfile, _ *rand.Rand) (bool, error) {
 	return f.remove(true)
 }
 
+// knownTime is how long the agent has at least to see a file and to store its size.
+const knownTime = 3 * time.Second
+
+// known says whether the agent can know how large a file became: it cannot count what it
+// has not seen, or has forgotten because it was killed.
+func (f *logfile) known(o *rotated) bool {
+	return f.seen(o.gen) && time.Since(o.since) > knownTime && time.Since(f.s.shaken) > knownTime
+}
+
 func (f *logfile) remove(unread bool) (done bool, err error) {
 	gone := func(o *rotated) bool {
 		if !o.closed || err != nil || unread && done {
 			return false
 		}
 		there := f.arrived(o.gen, o.upto)
-		if !there && (!unread || o.upto >= 0) {
+		if !there && (!unread || o.upto >= 0 || !f.known(o)) {
 			return false
 		}
 		if err = os.Remove(o.path); err != nil {

@@ -76,6 +76,7 @@ type soak struct {
 	files         []*logfile
 
 	held     map[*proc]bool
+	shaken   time.Time // when the agent was last in trouble of its own
 	troubled map[*proxy]bool
 	tasks    []task
 	undos    []func()
@@ -376,6 +377,9 @@ func (s *soak) injectFor(list []fault) {
 	next := time.Now()
 	for time.Now().Before(end) && !s.t.Failed() {
 		s.runTasks(time.Now())
+		if s.held[s.agent] || !s.agent.running() || s.agent.faulty() {
+			s.shaken = time.Now()
+		}
 		if time.Now().Before(next) || sum == 0 {
 			s.agent.measure()
 			s.server.measure()
