@@ -280,6 +280,10 @@ func (a *Agent) original(run *pipelineRun, path string) *stream {
 // of it that appear; at a start, until the first scan is complete at least.
 const formerTime = time.Minute
 
+// maxFormerly bounds how many of them are remembered for a path. At a start those of the
+// last run come in no order, so all of a month must find room.
+const maxFormerly = 1000
+
 // formerly is a stream of a file that was at a path till a time.
 type formerly struct {
 	s    *stream
@@ -295,7 +299,7 @@ func (run *pipelineRun) remember(path string, s *stream, now time.Time) {
 		run.former = map[string][]formerly{}
 	}
 	list := run.former[path]
-	run.former[path] = append(list[max(0, len(list)-maxFormer):], formerly{s, now})
+	run.former[path] = append(list[max(0, len(list)-maxFormerly):], formerly{s, now})
 }
 
 // forgetFormer forgets what was at paths a while ago.

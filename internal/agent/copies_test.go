@@ -435,4 +435,36 @@ func TestArchiveWhoseFileStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.settled(append([]string{"first"}, lines...)...)
+
+// The file whose copy it is may be one of many that were at the path, and have left it.
+func TestCopyOfOneOfManyThatWereAtThePath(t *testing.T) {
+	f := newFixture(t)
+	f.everything()
+	f.known()
+	want := []string{"first"}
+	for i := range 24 {
+		line := fmt.Sprint("rotated ", i)
+		f.append("app.log", line)
+		want = append(want, line)
+		f.store.await(t, want...)
+		f.rename("app.log", fmt.Sprint("app.log.", 10+i))
+	}
+	a, b := wide("read", 0, 40), wide("not read", 0, 40)
+	f.append("app.log", a...)
+	want = append(want, a...)
+	f.store.await(t, want...)
+	f.stop()
+	f.append("app.log", b...)
+	f.copyTo("app.log", "hidden")
+	if err := os.Remove(f.path("app.log")); err != nil {
+		t.Fatal(err)
+	}
+	f.append("app.log", "next")
+	f.start()
+	want = append(want, "next")
+	f.store.await(t, want...)
+	f.stop()
+	f.rename("hidden", "app.log.99")
+	f.start()
+	f.settled(append(want, b...)...)
 }
