@@ -218,6 +218,7 @@ func (a *Agent) shadowed(run *pipelineRun, path string, id read.Identity, size i
 	if size != sh.size {
 		sh.size, sh.changed = size, a.now()
 	}
+	same := sh.same
 	switch sh.compare() {
 	case apart:
 		delete(a.shadows, key)
@@ -229,7 +230,7 @@ func (a *Agent) shadowed(run *pipelineRun, path string, id read.Identity, size i
 			delete(a.shadows, key)
 			return false
 		}
-		if sh.same < uint64(sh.size) {
+		if sh.same > same && sh.same < uint64(sh.size) { // else the next tick tells
 			a.again.add(look{filePath: key})
 		}
 	}
@@ -363,14 +364,21 @@ func (sh *shadow) compare() likeness {
 			return apart
 		}
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		if h, ok := mine.Head(k.HeadLen); !s.begins(&mine) && (!ok || h != k.Head) {
-			return apart
-		}
-		if s.copy == nil { // its name may say nothing to the stream, which has several
+		h, ok := mine.Head(k.HeadLen)
+		isCopy := ok && h == k.Head || s.begins(&mine)
+		if isCopy && s.copy == nil { // its name may say nothing to the stream, which has several
 			s.copy = &copied{path: sh.path, id: sh.id, same: sh.same}
 		}
-		return cut
+		s.mu.Unlock()
+		if isCopy {
+			return cut
+		}
+		// It may be the copy of what the path has by now, whose stream is not made yet.
+		n := uint64(min(mine.Size, facts.Size, shadowStep))
+		if equal, _, err := read.Compare(orig, f, 0, n, make([]byte, 256<<10)); equal || err != nil {
+			return alike
+		}
+		return apart
 	}
 	equal, n, err := read.Compare(orig, f, sh.same, end, make([]byte, 256<<10))
 	switch {

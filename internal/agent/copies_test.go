@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"logtail/internal/agent/monitor"
 	"logtail/internal/agent/read"
+	"logtail/internal/agent/state"
 )
 
 // What a program writes between the copy and the truncation may have been read: the
@@ -467,4 +470,45 @@ func TestCopyOfOneOfManyThatWereAtThePath(t *testing.T) {
 	f.rename("hidden", "app.log.99")
 	f.start()
 	f.settled(append(want, b...)...)
+}
+
+func TestLikenessOfAShadow(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		known, path, copy string // content that was read, that the path has now, and the shadow's
+		want              likeness
+	}{
+		{"equal", "abcd", "abcd", "abcd", alike},
+		{"it is being made", "abcd", "abcd", "ab", alike},
+		{"nothing of it is there yet", "abcd", "xy", "", alike},
+		{"another file", "abcd", "abcd", "xyzu", apart},
+		{"another file, and the original is truncated", "abcd", "x", "yzuv", apart},
+		{"the original is truncated", "abcd", "", "abcdef", cut},
+		{"the original is truncated and written anew", "abcd", "xyzu", "abcdef", cut},
+		{"of what was written anew", "abcd", "xyzu", "xyzu", alike},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.append("app.log")
+			id, _, _, err := read.Peek(f.path("app.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &stream{path: f.path("app.log"), rec: state.Stream{
+				Dev: id.Dev, Inode: id.Inode, Birth: id.Birth, HeadLen: len(c.known), Head: xxhash.Sum64String(c.known),
+			}}
+			for name, text := range map[string]string{"app.log": c.path, "copy": c.copy} {
+				if err := os.WriteFile(f.path(name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if id, _, _, err = read.Peek(f.path("copy")); err != nil {
+				t.Fatal(err)
+			}
+			sh := &shadow{filePath: filePath{path: f.path("copy")}, id: id, of: s}
+			if got := sh.compare(); got != c.want {
+				t.Errorf("%d, want %d", got, c.want)
+			}
+		})
+	}
 }
