@@ -438,6 +438,7 @@ func TestArchiveWhoseFileStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.settled(append([]string{"first"}, lines...)...)
+}
 
 // The file whose copy it is may be one of many that were at the path, and have left it.
 func TestCopyOfOneOfManyThatWereAtThePath(t *testing.T) {
