@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -352,46 +353,61 @@ func (sh *shadow) compare() likeness {
 		return alike
 	}
 	defer f.Close()
+	for range 2 { // again where it may have been truncated and written anew while it was compared
+		like, done := sh.compareWith(path, k, f, &mine)
+		if done {
+			return like
+		}
+	}
+	return apart
+}
+
+// compareWith compares the shadow's file f with the one at path, of which k is known. done is
+// false where they are not equal, but were when both were looked at.
+func (sh *shadow) compareWith(path string, k *read.Known, f *os.File, mine *read.Facts) (like likeness, done bool) {
+	s := sh.of
 	orig, facts, _, err := read.Look(path)
 	if err != nil {
-		return alike // the next look tells
+		return alike, true // the next look tells
 	}
 	defer orig.Close()
 	end := min(uint64(mine.Size), sh.same+shadowStep)
 	if read.Decide(k, &facts) != read.Same || uint64(facts.Size) < end {
 		// It is truncated, and its own turn finds out and adopts the copy; or it never was the original.
 		if k.HeadLen == 0 {
-			return apart
+			return apart, true
 		}
 		s.mu.Lock()
 		h, ok := mine.Head(k.HeadLen)
-		isCopy := ok && h == k.Head || s.begins(&mine)
+		isCopy := ok && h == k.Head || s.begins(mine)
 		if isCopy && s.copy == nil { // its name may say nothing to the stream, which has several
 			s.copy = &copied{path: sh.path, id: sh.id, same: sh.same}
 		}
 		s.mu.Unlock()
 		if isCopy {
-			return cut
+			return cut, true
 		}
 		// It may be the copy of what the path has by now, whose stream is not made yet.
 		n := uint64(min(mine.Size, facts.Size, shadowStep))
 		if equal, _, err := read.Compare(orig, f, 0, n, make([]byte, 256<<10)); equal || err != nil {
-			return alike
+			return alike, true
 		}
-		return apart
+		return apart, true
 	}
 	equal, n, err := read.Compare(orig, f, sh.same, end, make([]byte, 256<<10))
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // truncated meanwhile
-		return alike
-	case err != nil, !equal:
-		return apart
+		return alike, true
+	case err != nil:
+		return apart, true
+	case !equal:
+		return apart, false
 	}
 	sh.same = n
 	s.mu.Lock()
 	s.copy = &copied{path: sh.path, id: sh.id, same: sh.same}
 	s.mu.Unlock()
-	return alike
+	return alike, true
 }
 
 // reshadow looks at all shadows again.
