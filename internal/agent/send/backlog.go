@@ -60,7 +60,7 @@ func (l *Lane) tried(i int) *tried {
 
 // hold changes what is counted for the memory of the lane's packages.
 func (d *Dest) hold(l *Lane, n int64) {
-	l.held += n
+	l.held += int32(n)
 	d.held += n
 	d.account.add(n)
 }
@@ -75,7 +75,7 @@ func (d *Dest) forget(l *Lane, k int, n *notices) (logs int, bytes int64) {
 		d.unstore(s, n)
 	}
 	l.disk = l.disk[onDisk:] // there may be a million more
-	if l.cut += onDisk; l.cut > 1024 && l.cut > len(l.disk) || len(l.disk) == 0 {
+	if l.cut += int32(onDisk); l.cut > 1024 && int(l.cut) > len(l.disk) || len(l.disk) == 0 {
 		l.disk, l.cut = append([]stored(nil), l.disk...), 0
 	}
 	inMemory := k - onDisk
@@ -87,8 +87,8 @@ func (d *Dest) forget(l *Lane, k int, n *notices) (logs int, bytes int64) {
 		p.Buf, p.dead = nil, true
 	}
 	l.queue = cut(l.queue, inMemory)
-	l.writing = max(0, l.writing-inMemory)
-	l.inFlight = max(0, l.inFlight-k)
+	l.writing = max(0, l.writing-int32(inMemory))
+	l.inFlight = max(0, l.inFlight-int32(k))
 	return logs, bytes
 }
 

@@ -265,7 +265,7 @@ func (d *Dest) enqueue(l *Lane) {
 	}
 	l.queued = true
 	switch {
-	case l.notBefore.After(d.opt.Now()):
+	case l.notBefore > d.age(d.opt.Now()):
 		d.delayed = append(d.delayed, l)
 	case len(l.disk) > 0:
 		d.replay = append(d.replay, l)

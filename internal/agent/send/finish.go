@@ -144,8 +144,8 @@ const (
 
 // contest says whether a fenced lane is to be taken back.
 func (d *Dest) contest(l *Lane) bool {
-	now := d.opt.Now()
-	if now.Sub(l.fencedAt).Abs() > contestTime {
+	now := d.age(d.opt.Now())
+	if l.fenced == 0 || (now-l.fencedAt).Abs() > contestTime {
 		l.fenced, l.fencedAt = 0, now
 	}
 	l.fenced++
@@ -234,7 +234,7 @@ func (d *Dest) punish(l *Lane, k int, err error, n *notices) {
 		}
 	}
 	if class != Clock {
-		l.notBefore = now.Add(d.opt.RetryWait)
+		l.notBefore = d.age(now) + d.opt.RetryWait
 	}
 	if drop == 0 {
 		return

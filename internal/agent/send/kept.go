@@ -126,7 +126,7 @@ func (d *Dest) cutAt(l *Lane, from uint64, n *notices) {
 	}
 	clear(l.queue[inMemory:])
 	l.queue = l.queue[:inMemory]
-	l.writing = min(l.writing, inMemory)
+	l.writing = min(l.writing, int32(inMemory))
 }
 
 // fill puts abandoned ranges where the lane's packages have gaps, and counts them.

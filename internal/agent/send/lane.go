@@ -39,39 +39,40 @@ const (
 )
 
 // Lane is a stream's way to one destination: packages in order, at most one
-// request in flight. All fields below owner are guarded by the destination.
+// request in flight. All fields below owner are guarded by the destination. There
+// may be 100,000 lanes without packages, so that small fields stand together.
 type Lane struct {
 	ID    delivery.LaneID
 	dest  *Dest
 	owner Owner
 
-	state   laneState
-	fresh   bool   // of a new stream, so the destination cannot know it
-	session uint64 // of the last resume
-	claim   bool   // the next range sent must claim its place
-
-	disk     []stored   // packages in the disk buffer; they go before
-	cut      int        // elements before disk in its array
-	queue    []*Package // those in memory
-	busy     bool       // has a request in flight
-	inFlight int        // packages at the head that are in it
-	epoch    uint32     // of the packages: one up when all are forgotten
-	held     int64
-	tail     delivery.Point // behind the last package
-
-	spill   bool  // what cannot be sent now goes to the disk buffer
-	must    bool  // the owner cannot wait when that is full
-	local   bool  // the owner goes on while the lane is being asked for
-	due     bool  // in dest.due
-	writing int   // packages at the head of queue that are being written to the disk buffer
-	heir    *Lane // has taken over the packages
-
-	queued     bool      // in dest.ready, replay or delayed
-	parked     bool      // in dest.parked
-	notBefore  time.Time // after a refusal
-	fenced     uint8     // how often it was fenced since fencedAt
-	fencedAt   time.Time
+	session    uint64 // of the last resume
 	checkpoint delivery.Checkpoint
+	tail       delivery.Point // behind the last package
+
+	disk      []stored      // packages in the disk buffer; they go before
+	queue     []*Package    // those in memory
+	heir      *Lane         // has taken over the packages
+	notBefore time.Duration // after a refusal, by Dest.age; 0: at once
+	fencedAt  time.Duration // since when fenced counts, by Dest.age
+
+	cut      int32  // elements before disk in its array
+	inFlight int32  // packages at the head that are in a request
+	writing  int32  // packages at the head of queue that are being written to the disk buffer
+	held     int32  // bytes of memory of queue
+	epoch    uint32 // of the packages: one up when all are forgotten
+
+	state  laneState
+	fenced uint8 // how often it was fenced since fencedAt
+	fresh  bool  // of a new stream, so the destination cannot know it
+	claim  bool  // the next range sent must claim its place
+	busy   bool  // has a request in flight
+	spill  bool  // what cannot be sent now goes to the disk buffer
+	must   bool  // the owner cannot wait when that is full
+	local  bool  // the owner goes on while the lane is being asked for
+	due    bool  // in dest.due
+	queued bool  // in dest.ready, replay or delayed
+	parked bool  // in dest.parked
 }
 
 // Owner returns the stream that the lane belongs to.

@@ -25,7 +25,7 @@ func (d *Dest) notLoaded(p *part, n *notices) {
 		d.opt.Log.Warn("a record of the disk buffer cannot be read", "destination", d.opt.Name, "lane", l.ID.String(), "error", p.lost)
 		return
 	}
-	l.notBefore = d.opt.Now().Add(d.opt.RetryWait)
+	l.notBefore = d.age(d.opt.Now()) + d.opt.RetryWait
 }
 
 // loss is a lane of which the disk buffer has given up records.

@@ -103,14 +103,14 @@ func (d *Dest) undelay(now time.Time) time.Duration {
 	wait := time.Duration(-1)
 	kept := d.delayed[:0]
 	for _, l := range d.delayed {
-		if left := l.notBefore.Sub(now); left > 0 && l.state == laneActive {
+		if left := l.notBefore - d.age(now); left > 0 && l.state == laneActive {
 			kept = append(kept, l)
 			if wait < 0 || left < wait {
 				wait = left
 			}
 			continue
 		}
-		l.queued, l.notBefore = false, time.Time{}
+		l.queued, l.notBefore = false, 0
 		d.enqueue(l)
 	}
 	clear(d.delayed[len(kept):])
@@ -198,7 +198,7 @@ func (d *Dest) gather(req *request, l *Lane, most int) {
 			break
 		}
 	}
-	l.busy, l.inFlight = true, p.n
+	l.busy, l.inFlight = true, int32(p.n)
 	req.parts = append(req.parts, p)
 }
 

@@ -102,7 +102,7 @@ func (l *Lane) BeginLocal() (delivery.Point, bool) {
 }
 
 // unwritten is how many packages in memory are not being written to the disk buffer.
-func (l *Lane) unwritten() int { return len(l.queue) - l.writing }
+func (l *Lane) unwritten() int { return len(l.queue) - int(l.writing) }
 
 // pressing says whether the lane's packages go to the disk buffer at once.
 func (d *Dest) pressing(l *Lane) bool {
@@ -300,7 +300,7 @@ func (d *Dest) written(list []spilled, items []buffer.Item, n *notices) {
 			k++
 		}
 		l.queue = cut(l.queue, k)
-		l.writing = max(0, l.writing-k)
+		l.writing = max(0, l.writing-int32(k))
 		if k > 0 && len(l.queue) == 0 && l.state != laneStopped && !l.parked {
 			n.space = append(n.space, l)
 		}
