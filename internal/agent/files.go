@@ -14,8 +14,9 @@ type files struct {
 	mu sync.Mutex
 	// byInode has the streams of an inode number, whatever the device, whose
 	// number changes with a reboot or a mount. There are several where an inode is
-	// used again, or where two devices have files of one number.
-	byInode map[inode][]*stream
+	// used again, or where two devices have files of one number: the others are in more.
+	byInode map[inode]*stream
+	more    map[inode][]*stream
 	byPath  map[filePath]place
 	adopted map[adoption]struct{} // files that streams went on with: copies of theirs
 	all     map[*stream]struct{}  // also those whose file is gone or was truncated
@@ -45,7 +46,7 @@ type filePath struct {
 }
 
 func newFiles() *files {
-	return &files{byInode: map[inode][]*stream{}, byPath: map[filePath]place{}, adopted: map[adoption]struct{}{}, all: map[*stream]struct{}{}}
+	return &files{byInode: map[inode]*stream{}, more: map[inode][]*stream{}, byPath: map[filePath]place{}, adopted: map[adoption]struct{}{}, all: map[*stream]struct{}{}}
 }
 
 // put notes that s is the file of an inode and is at path; path is "" if that is not known.
@@ -57,12 +58,28 @@ func (x *files) put(s *stream, number uint64, path string) {
 
 func (x *files) putLocked(s *stream, number uint64, path string) {
 	x.all[s] = struct{}{}
-	if k := (inode{s.run, number}); !slices.Contains(x.byInode[k], s) {
-		x.byInode[k] = append(x.byInode[k], s)
-	}
+	x.ownLocked(inode{s.run, number}, s)
 	if path != "" {
 		x.byPath[filePath{s.run, path}] = place{s, true}
 	}
+}
+
+// ownLocked notes that s is the file of an inode.
+func (x *files) ownLocked(k inode, s *stream) {
+	switch first := x.byInode[k]; {
+	case first == nil:
+		x.byInode[k] = s
+	case first != s && !slices.Contains(x.more[k], s):
+		x.more[k] = append(x.more[k], s)
+	}
+}
+
+// ownersLocked returns the streams of an inode in a list of the caller's own.
+func (x *files) ownersLocked(k inode) []*stream {
+	if first := x.byInode[k]; first != nil {
+		return append([]*stream{first}, x.more[k]...)
+	}
+	return nil
 }
 
 // putNew is put for a new stream; it is refused if another one has adopted the file.
@@ -84,7 +101,7 @@ func (x *files) adopt(s *stream, id read.Identity, path string) bool {
 	if x.ownedLocked(k, id) {
 		return false
 	}
-	x.byInode[k] = append(x.byInode[k], s)
+	x.ownLocked(k, s)
 	x.byPath[filePath{s.run, path}] = place{s, true}
 	x.adopted[adoption{s.run, id}] = struct{}{}
 	return true
@@ -99,7 +116,7 @@ func (x *files) owned(run *pipelineRun, id read.Identity) bool {
 
 // ownedLocked does not take streams for owners whose inode was used again.
 func (x *files) ownedLocked(k inode, id read.Identity) bool {
-	return slices.ContainsFunc(x.byInode[k], func(s *stream) bool {
+	return slices.ContainsFunc(x.ownersLocked(k), func(s *stream) bool {
 		b := s.birth.Load()
 		return b == id.Birth || b == 0 || id.Birth == 0
 	})
@@ -127,7 +144,7 @@ func (x *files) keep(s *stream) {
 func (x *files) numbered(run *pipelineRun, number uint64) []*stream {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return slices.Clone(x.byInode[inode{run, number}])
+	return x.ownersLocked(inode{run, number})
 }
 
 // at returns the stream whose file is at path.
@@ -171,10 +188,13 @@ func (x *files) drop(s *stream, number uint64, path string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	k := inode{s.run, number}
-	if rest := slices.DeleteFunc(x.byInode[k], func(o *stream) bool { return o == s }); len(rest) > 0 {
-		x.byInode[k] = rest
-	} else {
-		delete(x.byInode, k)
+	rest := slices.DeleteFunc(x.ownersLocked(k), func(o *stream) bool { return o == s })
+	delete(x.byInode, k)
+	delete(x.more, k)
+	for _, o := range rest {
+		x.ownLocked(k, o)
+	}
+	if len(rest) == 0 {
 		for a := range x.adopted {
 			if a.run == s.run && a.id.Inode == number {
 				delete(x.adopted, a)

@@ -45,6 +45,8 @@ func (l *line) pop() *stream {
 	l.streams[l.head] = nil
 	l.head++
 	switch {
+	case l.empty() && cap(l.streams) > 4096:
+		l.streams, l.head = nil, 0 // after a burst
 	case l.empty():
 		l.streams, l.head = l.streams[:0], 0
 	case l.head > 1024 && l.head > len(l.streams)/2:

@@ -102,7 +102,7 @@ func (p *pending) take(limit int) []Event {
 	p.live -= len(batch)
 	if p.live == 0 {
 		// Give a burst's memory back, keep what a usual wake-up needs.
-		if cap(p.list) > 8192 {
+		if cap(p.list) > 8192 || p.base+i > 8192 {
 			p.list, p.index = nil, nil
 		}
 		clear(p.list)

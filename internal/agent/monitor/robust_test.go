@@ -148,7 +148,8 @@ func TestLinkBehindALinkIsPointedElsewhere(t *testing.T) {
 	}
 }
 
-// A record must stay small: there are hundreds of thousands.
+// A record must stay small: there are hundreds of thousands. The path, some 90 bytes here,
+// is in it; who collects the file has the same string.
 func TestMemoryOfAnIdleFile(t *testing.T) {
 	const dirs, perDir = 100, 100
 	base := t.TempDir()
@@ -170,7 +171,7 @@ func TestMemoryOfAnIdleFile(t *testing.T) {
 	r.mu.Lock()
 	r.got = nil
 	r.mu.Unlock()
-	if got := (heap() - before) / (dirs * perDir); got > 240 {
+	if got := (heap() - before) / (dirs * perDir); got > 290 {
 		t.Errorf("%d bytes for a file", got)
 	}
 }

@@ -380,6 +380,7 @@ func (m *Monitor) foundFile(d *dir, name, path string, st status, ino uint64, is
 	if m.filesFull(d, path) {
 		return
 	}
+	name = path[len(path)-len(name):] // who collects the file keeps its path: one string for both
 	f := &file{dir: d, name: name, set: set, id: st.id, ino: ino, size: st.size, mtime: st.mtime, last: min(st.mtime, m.clock), pos: -1, gen: d.gen, link: isLink}
 	if d.files == nil {
 		d.files = make(map[string]*file)
