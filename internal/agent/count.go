@@ -90,6 +90,11 @@ func (s *stream) sure(reason ledger.Reason, c ledger.Count) {
 	s.a.saver.dirty(s)
 }
 
+// first counts what is decided when the stream is made, with the commit that stores it.
+func (s *stream) first(reason ledger.Reason, c ledger.Count) {
+	s.notes = append(s.notes, note{0, reason, c})
+}
+
 // unnote forgets what counts behind a place that is read again.
 func (s *stream) unnote(pos uint64) {
 	for len(s.notes) > 0 && s.notes[len(s.notes)-1].end > pos {

@@ -234,7 +234,7 @@ func (a *Agent) found(run *pipelineRun, e *monitor.Event) {
 	case a.remnant(s, e.Path, size):
 	case run.firstScan && !run.input.TailingAllMatchedFiles && a.now().Sub(time.Unix(0, mtime)) > activeTime:
 		s.rec.Pending, s.rec.Size, s.rec.Mtime = true, size, mtime
-		s.count(ledger.Unmodified, ledger.Count{Bytes: size})
+		s.first(ledger.Unmodified, ledger.Count{Bytes: size})
 	case run.firstScan:
 		s.tailFrom(size)
 	}
@@ -376,6 +376,7 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there
 // file is found.
 func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 	s := &stream{a: a, run: run, restored: true, proved: rec.HeadLen > 0, path: rec.Path, limit: unlimited, boundary: unlimited, rec: *rec}
+	s.rec.Pipeline = run.p.Name // one string for all
 	s.birth.Store(rec.Birth)
 	s.high = rec.High
 	if s.lost = rec.Ended; s.lost != delivery.ReasonNone {

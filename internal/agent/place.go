@@ -123,6 +123,7 @@ func (s *stream) here(path string, size, mtime int64) (emptied bool) {
 	s.mtime = mtime
 	switch {
 	case s.path == path:
+		s.path, s.rec.Path = path, path // the monitor's string, so that there is one of it
 	case !s.gone && s.leads(s.path):
 		if !slices.Contains(s.aliases, path) && len(s.aliases) < maxAliases {
 			s.aliases = append(s.aliases, path)
@@ -217,7 +218,7 @@ func (s *stream) tailFrom(size int64) {
 	}
 	s.rec.Base, s.rec.BaseHash = start, hash
 	s.a.stats.Skipped.Add(int64(start))
-	s.count(ledger.FirstContact, ledger.Count{Bytes: int64(start)})
+	s.first(ledger.FirstContact, ledger.Count{Bytes: int64(start)})
 	s.a.alarms.Raise(alarm.SkipReadLog, s.run.scope, 1,
 		fmt.Sprintf("%s had %d bytes when it was first seen; by the rule of the first contact (TailSizeKB %d) its first %d bytes are skipped. To collect them, raise TailSizeKB or import the file",
 			s.path, size, s.run.input.TailSizeKB, start), nil)

@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +26,10 @@ const saveInterval = time.Second
 // part in so many of the time.
 const saveShare = 20
 
+// saveBatch is how many streams one commit has at most, as a commit takes some 5 kB of
+// memory for each until it is done.
+const saveBatch = 4096
+
 // saver makes streams and checkpoints durable, many with one commit.
 type saver struct {
 	a     *Agent
@@ -33,11 +40,17 @@ type saver struct {
 	newOnes []*stream
 	moved   map[*stream]struct{}
 	removed []delivery.StreamID
-	scanned []*pipelineRun
+	scans   []firstScan
 	tombs   []state.Tomb
 	hints   []state.Hint // that were used
 	failing bool
 	lost    buffer.Stats // what was lost in it is counted; of the saving goroutine
+}
+
+// firstScan is the streams of a pipeline's first scan.
+type firstScan struct {
+	run  *pipelineRun
+	list []*stream
 }
 
 func newSaver(a *Agent, store *state.Store) *saver {
@@ -52,12 +65,12 @@ func (v *saver) add(list ...*stream) {
 	v.signal()
 }
 
-// scan stores the streams of a pipeline's first scan, all with one commit, so
-// that a crash in the middle of it makes the scan begin again.
+// scan stores the streams of a pipeline's first scan. The mark that it is complete
+// is in the commit of the last ones, and nothing of them is read before: a crash in the
+// middle of it makes the scan begin again, with some of its streams known.
 func (v *saver) scan(run *pipelineRun, list []*stream) {
 	v.mu.Lock()
-	v.newOnes = append(v.newOnes, list...)
-	v.scanned = append(v.scanned, run)
+	v.scans = append(v.scans, firstScan{run, list})
 	v.mu.Unlock()
 	v.signal()
 }
@@ -130,17 +143,16 @@ type unsaved struct {
 	newOnes []*stream
 	moved   map[*stream]struct{}
 	removed []delivery.StreamID
-	scanned []*pipelineRun
+	scans   []firstScan
 	tombs   []state.Tomb
 	hints   []state.Hint
-	counts  []ledger.Entry
 }
 
 func (v *saver) take() *unsaved {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	u := &unsaved{newOnes: v.newOnes, moved: v.moved, removed: v.removed, scanned: v.scanned, tombs: v.tombs, hints: v.hints}
-	v.newOnes, v.removed, v.scanned, v.tombs, v.hints = nil, nil, nil, nil, nil
+	u := &unsaved{newOnes: v.newOnes, moved: v.moved, removed: v.removed, scans: v.scans, tombs: v.tombs, hints: v.hints}
+	v.newOnes, v.removed, v.scans, v.tombs, v.hints = nil, nil, nil, nil, nil
 	v.moved = map[*stream]struct{}{}
 	return u
 }
@@ -149,28 +161,7 @@ func (v *saver) take() *unsaved {
 // time; new streams wait with their files unread till then.
 func (v *saver) save() {
 	u := v.take()
-	c := state.Change{Delete: u.removed, PutTombs: u.tombs, DropHints: u.hints, Now: v.a.now().Unix()}
-	for _, s := range u.newOnes {
-		if rec, ok := s.snapshot(); ok {
-			c.Put = append(c.Put, rec)
-		}
-	}
-	for s := range u.moved {
-		if rec, ok := s.snapshot(); ok {
-			c.Put = append(c.Put, rec)
-		}
-	}
-	for _, run := range u.scanned {
-		c.Scanned = append(c.Scanned, run.p.Name)
-	}
-	v.lostInBuffer()
-	// After the snapshots, which make counts final: they belong to these checkpoints.
-	u.counts = v.a.ledger.Changed()
-	c.Counts = u.counts
-	if len(c.Put)+len(c.Delete)+len(c.Scanned)+len(c.PutTombs)+len(c.DropHints)+len(c.Counts) == 0 {
-		return
-	}
-	if err := v.store.Commit(c); err != nil {
+	if err := v.write(u); err != nil {
 		if errors.Is(err, state.ErrHealed) { // what it has lost is in memory still
 			v.a.healed(v.store.Opened())
 			for _, s := range v.a.files.of(nil) {
@@ -178,7 +169,93 @@ func (v *saver) save() {
 			}
 		}
 		v.keep(u, err)
-		return
+	}
+}
+
+// write commits in parts, and takes out of u what is done. Streams that have moved go
+// before new ones, as one that has ended must be stored no later than the one that follows it.
+func (v *saver) write(u *unsaved) error {
+	moved := slices.Collect(maps.Keys(u.moved))
+	err := inParts(moved, func(part []*stream, last bool) error {
+		c, newOnes := state.Change{}, []*stream(nil)
+		if last {
+			c = state.Change{Delete: u.removed, PutTombs: u.tombs, DropHints: u.hints}
+			newOnes = u.newOnes
+			v.lostInBuffer()
+		}
+		if err := v.commit(c, part, newOnes); err != nil {
+			return err
+		}
+		for _, s := range part {
+			delete(u.moved, s)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	v.stored(u.newOnes)
+	u.newOnes, u.removed, u.tombs, u.hints = nil, nil, nil, nil
+	for len(u.scans) > 0 {
+		scan := u.scans[0]
+		if err := inParts(scan.list, func(part []*stream, last bool) error {
+			c := state.Change{}
+			if last {
+				c.Scanned = []string{scan.run.p.Name}
+			}
+			return v.commit(c, nil, part)
+		}); err != nil {
+			return err
+		}
+		v.stored(scan.list)
+		u.scans = u.scans[1:]
+	}
+	return nil
+}
+
+// inParts calls do for parts of the list, in the order of the streams' ids where there
+// are several, so that each part goes to other pages of the file; for the last one also
+// if the list is empty.
+func inParts(list []*stream, do func(part []*stream, last bool) error) error {
+	if len(list) > saveBatch {
+		ids := make(map[*stream]delivery.StreamID, len(list))
+		for _, s := range list {
+			s.mu.Lock()
+			ids[s] = s.rec.ID
+			s.mu.Unlock()
+		}
+		slices.SortFunc(list, func(a, b *stream) int {
+			x, y := ids[a], ids[b]
+			return bytes.Compare(x[:], y[:])
+		})
+	}
+	for len(list) > saveBatch {
+		if err := do(list[:saveBatch:saveBatch], false); err != nil {
+			return err
+		}
+		list = list[saveBatch:]
+	}
+	return do(slices.Clip(list), true)
+}
+
+// commit stores a change with streams that have moved and new ones in it, and the
+// counts that their snapshots make final: they belong to these checkpoints.
+func (v *saver) commit(c state.Change, moved, newOnes []*stream) error {
+	c.Put = make([]state.Stream, 0, len(moved)+len(newOnes))
+	for i, list := range [...][]*stream{moved, newOnes} {
+		for _, s := range list {
+			if rec, ok := s.snapshot(i == 1); ok {
+				c.Put = append(c.Put, rec)
+			}
+		}
+	}
+	c.Now, c.Counts = v.a.now().Unix(), v.a.ledger.Changed()
+	if len(c.Put)+len(c.Delete)+len(c.Scanned)+len(c.PutTombs)+len(c.DropHints)+len(c.Counts) == 0 {
+		return nil
+	}
+	if err := v.store.Commit(c); err != nil {
+		v.a.ledger.Restore(c.Counts)
+		return err
 	}
 	v.mu.Lock()
 	failed := v.failing
@@ -187,7 +264,11 @@ func (v *saver) save() {
 	if failed {
 		v.a.log.Info("the agent's state can be written again")
 	}
-	for _, s := range u.newOnes {
+	return nil
+}
+
+func (v *saver) stored(list []*stream) {
+	for _, s := range list {
 		s.stored()
 	}
 }
@@ -203,12 +284,11 @@ func (v *saver) lostInBuffer() {
 
 // keep puts back what could not be committed.
 func (v *saver) keep(u *unsaved, err error) {
-	v.a.ledger.Restore(u.counts)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.newOnes = append(u.newOnes, v.newOnes...)
 	v.removed = append(u.removed, v.removed...)
-	v.scanned = append(u.scanned, v.scanned...)
+	v.scans = append(u.scans, v.scans...)
 	v.tombs = append(u.tombs, v.tombs...)
 	v.hints = append(u.hints, v.hints...)
 	for s := range u.moved {

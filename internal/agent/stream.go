@@ -121,10 +121,14 @@ func readerState(mid bool) []byte {
 
 func isMid(state []byte) bool { return len(state) > 0 && state[0]&stateMid != 0 }
 
-// snapshot returns what is to be stored of the stream; ok is false if nothing is.
-func (s *stream) snapshot() (rec state.Stream, ok bool) {
+// snapshot returns what is to be stored of the stream; ok is false if nothing is, as
+// also when it is new, or has a new id, while it is not its turn as a new one.
+func (s *stream) snapshot(asNew bool) (rec state.Stream, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.fresh && !asNew {
+		return rec, false
+	}
 	s.headSaved = s.rec.HeadLen > 0
 	for i := range s.lanes {
 		s.lanes[i].saved = s.lanes[i].anew
