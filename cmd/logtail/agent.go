@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -76,16 +74,9 @@ func supervise(cmd *cobra.Command, logger *slog.Logger) error {
 	return errSilent
 }
 
-// gcPercent lets the heap of an agent grow by so much between collections. What it
-// reads and sends lives in buffers that are used again, so that little garbage is made, while
-// the records of very many idle files should not count twice.
-const gcPercent = 40
-
 // runAgent collects in this process.
 func runAgent(cmd *cobra.Command, data, conf string, logger *slog.Logger) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	boundHeap()
 	pipelines, errs := pipeline.LoadDir(conf)
 	for _, err := range errs {
 		for line := range strings.SplitSeq(err.Error(), "\n") {

@@ -39,6 +39,7 @@ next run goes on where this one stopped.`,
 			if len(pipelines) == 0 {
 				return errors.New("every given pipeline has enable: false, so there is nothing to run")
 			}
+			boundHeap()
 			dir := filepath.Join(data, "run")
 			agent, err := newCollector(cmd, dir, pipelines, true, logger)
 			if err != nil {

@@ -286,6 +286,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	monitoring.Go(func() { monErr = a.mon.Run(watchCtx); a.finish() })
 	discovery.Go(func() { a.discover(watchCtx, a.mon.Events()) })
 	working.Go(func() { a.queue.run(watchCtx, a.now) })
+	working.Go(func() { a.relax(watchCtx) })
 	for range a.opt.Workers {
 		working.Go(a.newWorker().work)
 	}

@@ -95,6 +95,7 @@ func (s *Store) view(ask func(*decoder)) error {
 	ask(&d)
 	s.turn.Lock()
 	err := s.viewAll(&d)
+	s.trim()
 	s.turn.Unlock()
 	if err != nil {
 		return fmt.Errorf("cannot read the agent's state %s: %w", s.path, err)
@@ -121,6 +122,9 @@ func (s *Store) viewAll(d *decoder) error {
 	}
 	return s.guard(func() error {
 		return s.db.View(func(tx *bolt.Tx) error {
+			if d.content != nil {
+				d.content.Streams = make([]Stream, 0, s.sums.buckets[inStreams].count)
+			}
 			for b, name := range bucketNames {
 				if err := tx.Bucket([]byte(name)).ForEach(func(k, v []byte) error {
 					_, payload, ok := unseal(name, k, v)

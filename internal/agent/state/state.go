@@ -114,6 +114,11 @@ func (s *Store) open() error {
 		return err
 	}
 	s.opened, s.told, s.failed = opened, false, false
+	return s.mapFile()
+}
+
+// mapFile opens the file, which is whole, with bbolt.
+func (s *Store) mapFile() error {
 	return s.guard(func() error {
 		db, err := bolt.Open(s.path, 0o600, &bolt.Options{
 			Timeout: lockTimeout, FreelistType: bolt.FreelistMapType,
@@ -289,6 +294,23 @@ func (s *Store) usable() error {
 		return ErrHealed
 	}
 	return nil
+}
+
+// Trim gives back the memory that counts as the process's own because it has read
+// the file, which is mapped, where it was read.
+func (s *Store) Trim() {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.trim()
+}
+
+func (s *Store) trim() {
+	if s.closed || s.failed {
+		return
+	}
+	if err := errors.Join(s.shut(), s.mapFile()); err != nil {
+		s.failed = true // the next call opens it again
+	}
 }
 
 // Close releases the folder.
