@@ -61,7 +61,7 @@ type idleResult struct {
 // on their way.
 func (b *bench) idleRun(tree []string, config, data, out string) (*idleResult, error) {
 	start := time.Now()
-	child, err := lab.Start(nil, b.bin, "run", "--data", data, config)
+	child, err := lab.Start(nil, b.bin, "agent", "--data", data, "--conf", filepath.Dir(config))
 	if err != nil {
 		return nil, err
 	}
@@ -70,24 +70,29 @@ func (b *bench) idleRun(tree []string, config, data, out string) (*idleResult, e
 		return nil, err
 	}
 	r := &idleResult{quiet: time.Since(start)}
-	if r.quietCPU, err = lab.CPU(child.PID()); err != nil {
+	all := family(child.PID())
+	if r.quietCPU, err = cpu(all); err != nil {
 		return nil, err
 	}
 	busy, begin := lab.MachineCPU(), time.Now()
 	time.Sleep(b.idle)
-	after, err := lab.CPU(child.PID())
+	after, err := cpu(all)
 	if err != nil {
 		return nil, err
 	}
 	passed := time.Since(begin)
 	r.cpu = 100 * (after - r.quietCPU).Seconds() / passed.Seconds()
 	r.other = lab.Others(lab.MachineCPU()-busy-(after-r.quietCPU), passed)
-	rss, err := lab.RSS(child.PID())
-	if err != nil {
-		return nil, err
+	for _, pid := range all {
+		rss, err := lab.RSS(pid)
+		if err != nil {
+			return nil, err
+		}
+		r.rss += float64(rss) / lab.MB
+		r.private += float64(private(pid)) / lab.MB
+		r.peak += float64(lab.PeakRSS(pid)) / lab.MB
 	}
-	r.rss, r.private, r.peak = float64(rss)/lab.MB, float64(private(child.PID()))/lab.MB, float64(lab.PeakRSS(child.PID()))/lab.MB
-	if r.descriptors, err = descriptors(child.PID()); err != nil {
+	if r.descriptors, err = descriptors(all); err != nil {
 		return nil, err
 	}
 	if r.latency, err = probe(tree, out, b.probes); err != nil {
@@ -113,26 +118,63 @@ func awaitQuiet(child *lab.Child, few int) error {
 			return errors.Join(errors.New("the agent ended"), err)
 		case <-time.After(time.Second):
 		}
-		cpu, err := lab.CPU(child.PID())
+		all := family(child.PID())
+		used, err := cpu(all)
 		if err != nil {
 			return err
 		}
-		open, err := descriptors(child.PID())
+		open, err := descriptors(all)
 		if err != nil {
 			return err
 		}
-		if calm++; cpu-last > 100*time.Millisecond || open > max(few, 50) {
+		if calm++; used-last > 100*time.Millisecond || open > max(few, 50) {
 			calm = 0
 		}
-		last = cpu
+		last = used
 	}
 	return nil
 }
 
-// descriptors counts what a process has open.
-func descriptors(pid int) (int, error) {
-	list, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
-	return len(list), err
+// family is a process and its children: an agent's supervisor and its worker.
+func family(pid int) []int {
+	list := []int{pid}
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is correct
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, child := range strings.Fields(string(b)) {
+			if pid, err := strconv.Atoi(child); err == nil {
+				list = append(list, pid)
+			}
+		}
+	}
+	return list
+}
+
+// cpu is the time that processes have used.
+func cpu(pids []int) (sum time.Duration, err error) {
+	for _, pid := range pids {
+		used, err := lab.CPU(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
+// descriptors counts what processes have open.
+func descriptors(pids []int) (n int, err error) {
+	for _, pid := range pids {
+		list, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
+		if err != nil {
+			return 0, err
+		}
+		n += len(list)
+	}
+	return n, nil
 }
 
 // private is the memory of a process in bytes that is not a file's.

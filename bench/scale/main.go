@@ -1,8 +1,8 @@
 //go:build linux
 
 // Command scale measures what the agent costs on a machine with very many log
-// files, and how much memory it takes at worst: the real binary watches 100,000
-// idle files in 10,000 directories, follows 20,000 files that grow at once, reads
+// files, and how much memory it takes at worst: the real binary, with its supervisor,
+// watches 100,000 idle files in 10,000 directories; alone it follows 20,000 files that grow at once, reads
 // a backlog, a line without an end, and sends to a service that hardly answers.
 package main
 
@@ -113,7 +113,10 @@ func (b *bench) idleRows(t *lab.Table, dir, name string, history bool) error {
 		return err
 	}
 	out := filepath.Join(dir, "out.json")
-	config := filepath.Join(dir, "pipeline.yaml")
+	config := filepath.Join(dir, "conf", "pipeline.yaml")
+	if err := os.Mkdir(filepath.Dir(config), 0o750); err != nil {
+		return err
+	}
 	if err := pipelineFor(config, filepath.Join(dir, "logs", "**", "*.log"), fmt.Sprintf("  - {Type: flusher_file, FilePath: '%s', MaxFileSize: %d}\n", out, 10*lab.GB)); err != nil {
 		return err
 	}
