@@ -92,7 +92,7 @@ func (s *stream) sure(reason ledger.Reason, c ledger.Count) {
 
 // first counts what is decided when the stream is made, with the commit that stores it.
 func (s *stream) first(reason ledger.Reason, c ledger.Count) {
-	s.notes = append(s.notes, note{0, reason, c})
+	s.notes = append(s.notes, note{reason: reason, count: c})
 }
 
 // unnote forgets what counts behind a place that is read again.
