@@ -405,7 +405,9 @@ func (sh *shadow) compareWith(path string, k *read.Known, f *os.File, mine *read
 	}
 	sh.same = n
 	s.mu.Lock()
-	s.copy = &copied{path: sh.path, id: sh.id, same: sh.same}
+	if n > 0 && (s.copy == nil || n >= s.copy.same) { // an empty file begins as any other
+		s.copy = &copied{path: sh.path, id: sh.id, same: sh.same}
+	}
 	s.mu.Unlock()
 	return alike, true
 }
@@ -432,12 +434,8 @@ func (s *stream) adopt() bool {
 	if s.run.input.Once || k.HeadLen == 0 && s.copy == nil {
 		return false
 	}
-	if c := s.copy; c != nil {
-		s.copy = nil
-		if s.adoptKnown(k, c) {
-			return true
-		}
-	}
+	c := s.copy
+	s.copy = nil
 	owned := func(id read.Identity) bool { return s.a.files.owned(s.run, id) }
 	for _, name := range s.names() {
 		f, path, err := read.FindCopy(k, name, s.run.input.MaxCheckpointDirSearchDepth, owned)
@@ -452,7 +450,7 @@ func (s *stream) adopt() bool {
 		s.use(f)
 		return true
 	}
-	return s.adoptArchive(k) || s.adoptShort()
+	return c != nil && s.adoptKnown(k, c) || s.adoptArchive(k) || s.adoptShort()
 }
 
 // names returns the paths that the stream's file has and had: whoever copies it calls
@@ -475,7 +473,7 @@ func (s *stream) called(path string) bool {
 // adoptKnown goes on with a file that was compared with the stream's before.
 func (s *stream) adoptKnown(k *read.Known, c *copied) bool {
 	f, facts, _, err := read.Look(c.path)
-	if err != nil || facts.Identity != c.id {
+	if err != nil || facts.Identity != c.id || facts.Size == 0 {
 		if err == nil {
 			f.Close()
 		}

@@ -513,3 +513,33 @@ func TestLikenessOfAShadow(t *testing.T) {
 		})
 	}
 }
+
+// Empty files that may be copies begin as every file does: that does not make one of them the copy.
+func TestEmptyFilesAreNotTheCopy(t *testing.T) {
+	f := newFixture(t)
+	f.everything()
+	a := f.known()
+	lines := wide("line", 0, 40)
+	f.append("app.log", lines...)
+	want := append([]string{"first"}, lines...)
+	f.store.await(t, want...)
+	s := f.at(a, "app.log")
+	f.append("app.log.7") // as a copy that is being made
+	compared := func(name string) func() bool {
+		return func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.copy != nil && s.copy.path == f.path(name)
+		}
+	}
+	f.copyTo("app.log", "app.log.2")
+	until(t, "the copy is known", compared("app.log.2"))
+	f.append("app.log.8")
+	f.store.change(func() { f.store.down = true })
+	f.append("app.log", wide("more", 0, 4)...) // is neither in the copy nor read for long
+	f.copyTo("app.log", "app.log.1")
+	f.truncate("app.log")
+	f.store.change(func() { f.store.down = false })
+	f.append("app.log", "anew")
+	f.settled(append(append(want, wide("more", 0, 4)...), "anew")...)
+}

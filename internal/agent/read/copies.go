@@ -83,8 +83,9 @@ func sortCandidates(k *Known, list []candidate) {
 // FindCopy looks for the copy that was made of the known file before it was
 // truncated (logrotate's copytruncate): in the folder of path, and depth levels below, a
 // regular file of another identity, whose name rotation makes of path's name, and
-// whose content confirms the known one. known says which files belong to other
-// streams. It returns the file opened, with its path; os.ErrNotExist if there is none.
+// whose content confirms the known one; of several the longest, as the others were made
+// before. known says which files belong to other streams. It returns the file opened, with its path;
+// os.ErrNotExist if there is none.
 func FindCopy(k *Known, path string, depth int, known func(Identity) bool) (*os.File, string, error) {
 	none := fmt.Errorf("no copy of %s: %w", path, os.ErrNotExist)
 	if k.HeadLen == 0 {
@@ -95,6 +96,9 @@ func FindCopy(k *Known, path string, depth int, known func(Identity) bool) (*os.
 		_, compressed := cutArchive(name)
 		return 0, !compressed && Rotated(base, name)
 	})
+	var found *os.File
+	var at string
+	var size int64
 	for _, c := range dated(k, list) {
 		if k.older(c.mtime) && !k.strong() {
 			continue
@@ -106,12 +110,19 @@ func FindCopy(k *Known, path string, depth int, known func(Identity) bool) (*os.
 			}
 			continue
 		}
-		if facts.Identity != k.Identity && !known(facts.Identity) && SameContent(k, &facts) {
-			return f, c.path, nil
+		if facts.Identity == k.Identity || facts.Size <= size || known(facts.Identity) || !SameContent(k, &facts) {
+			f.Close()
+			continue
 		}
-		f.Close()
+		if found != nil {
+			found.Close()
+		}
+		found, at, size = f, c.path, facts.Size
 	}
-	if err != nil {
+	switch {
+	case found != nil:
+		return found, at, nil
+	case err != nil:
 		return nil, "", err
 	}
 	return nil, "", none
