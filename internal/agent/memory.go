@@ -14,7 +14,7 @@ const (
 	// watches 100,000 idle files allocates some 0.1 MB a second.
 	restBytes = 4 << 20
 	// burstBytes is what must have been allocated since memory was given back last.
-	burstBytes = 64 << 20
+	burstBytes = 16 << 20
 )
 
 // relax gives memory back to the system whenever the agent comes to rest, until ctx

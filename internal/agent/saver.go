@@ -176,7 +176,7 @@ func (v *saver) save() {
 // before new ones, as one that has ended must be stored no later than the one that follows it.
 func (v *saver) write(u *unsaved) error {
 	moved := slices.Collect(maps.Keys(u.moved))
-	err := inParts(moved, func(part []*stream, last bool) error {
+	err := v.inParts(moved, func(part []*stream, last bool) error {
 		c, newOnes := state.Change{}, []*stream(nil)
 		if last {
 			c = state.Change{Delete: u.removed, PutTombs: u.tombs, DropHints: u.hints}
@@ -198,7 +198,7 @@ func (v *saver) write(u *unsaved) error {
 	u.newOnes, u.removed, u.tombs, u.hints = nil, nil, nil, nil
 	for len(u.scans) > 0 {
 		scan := u.scans[0]
-		if err := inParts(scan.list, func(part []*stream, last bool) error {
+		if err := v.inParts(scan.list, func(part []*stream, last bool) error {
 			c := state.Change{}
 			if last {
 				c.Scanned = []string{scan.run.p.Name}
@@ -216,7 +216,7 @@ func (v *saver) write(u *unsaved) error {
 // inParts calls do for parts of the list, in the order of the streams' ids where there
 // are several, so that each part goes to other pages of the file; for the last one also
 // if the list is empty.
-func inParts(list []*stream, do func(part []*stream, last bool) error) error {
+func (v *saver) inParts(list []*stream, do func(part []*stream, last bool) error) error {
 	if len(list) > saveBatch {
 		ids := make(map[*stream]delivery.StreamID, len(list))
 		for _, s := range list {
@@ -233,6 +233,7 @@ func inParts(list []*stream, do func(part []*stream, last bool) error) error {
 		if err := do(list[:saveBatch:saveBatch], false); err != nil {
 			return err
 		}
+		v.store.Trim() // each part reads many pages of the file, which no other part needs
 		list = list[saveBatch:]
 	}
 	return do(slices.Clip(list), true)

@@ -56,6 +56,12 @@ func TestAFirstScanThatWasCutOffBeginsAgain(t *testing.T) {
 }
 
 func TestManyStreamsAreStoredInPartsOfTheFile(t *testing.T) {
+	st, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	v := newSaver(nil, st)
 	for _, n := range []int{0, 1, saveBatch, saveBatch + 1, 3 * saveBatch} {
 		list := make([]*stream, n)
 		for i := range list {
@@ -63,7 +69,7 @@ func TestManyStreamsAreStoredInPartsOfTheFile(t *testing.T) {
 		}
 		seen, ended := 0, false
 		var highest delivery.StreamID
-		err := inParts(list, func(part []*stream, last bool) error {
+		err := v.inParts(list, func(part []*stream, last bool) error {
 			if ended || len(part) > saveBatch || !last && len(part) == 0 {
 				t.Errorf("of %d streams: a part of %d, the last one: %v", n, len(part), last)
 			}
