@@ -247,23 +247,23 @@ func (a *Agent) content(run *pipelineRun, dir string, c *read.Compressed) (known
 // compressedTo notes where the archive of the stream's file is: its folder may have been renamed.
 func (s *stream) compressedTo(path string) {
 	s.mu.Lock()
-	s.archive = path
+	s.set().archive = path
 	s.mu.Unlock()
 	s.a.queue.add(s)
 }
 
 // findArchive opens the compressed file that the stream's file was turned into.
 func (s *stream) findArchive(k *read.Known) (*read.Compressed, string, error) {
-	c, path, err := read.SearchCompressed(k, s.path, s.origin(), s.run.input.MaxCheckpointDirSearchDepth)
-	if err == nil || s.archive == "" {
+	c, path, err := read.SearchCompressed(k, s.rec.Path, s.origin(), s.run.input.MaxCheckpointDirSearchDepth)
+	if err == nil || s.rare == nil || s.rare.archive == "" {
 		return c, path, err
 	}
-	c, oerr := read.OpenCompressed(s.archive)
+	c, oerr := read.OpenCompressed(s.rare.archive)
 	if oerr != nil {
 		return nil, "", err
 	}
 	if facts, ferr := c.Facts(); ferr == nil && read.SameContent(k, &facts) {
-		return c, s.archive, nil
+		return c, s.rare.archive, nil
 	}
 	_ = c.Close()
 	return nil, "", err
@@ -315,14 +315,14 @@ func (s *stream) tomb() state.Tomb {
 
 // openArchive opens the compressed file of a stream, wherever it is now.
 func (s *stream) openArchive() bool {
-	path := s.path
+	path := s.rec.Path
 	if id, _, _, err := read.Peek(path); err != nil || id != s.identity() {
 		if !s.gone {
 			s.gone = true
-			s.a.files.leave(s, s.path)
-			s.a.again.add(look{filePath: filePath{s.run, s.path}})
+			s.a.files.leave(s, s.rec.Path)
+			s.a.again.add(look{filePath: filePath{s.run, s.rec.Path}})
 		}
-		f, found, err := read.Search(&read.Known{Identity: s.identity()}, s.path, s.run.input.MaxCheckpointDirSearchDepth)
+		f, found, err := read.Search(&read.Known{Identity: s.identity()}, s.rec.Path, s.run.input.MaxCheckpointDirSearchDepth)
 		if err != nil {
 			return false
 		}
@@ -334,7 +334,7 @@ func (s *stream) openArchive() bool {
 		s.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("%v; the file waits, and is tried again every %v", err, retryRead), nil)
 		return false
 	}
-	if path != s.path {
+	if path != s.rec.Path {
 		s.move(path)
 		s.sought = true
 	}
@@ -354,7 +354,7 @@ func (s *stream) fromArchive() bool {
 	}
 	s.archived, s.grew = true, momentOf(s.a.now())
 	s.use(c)
-	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.path, "archive", path)
+	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.rec.Path, "archive", path)
 	return true
 }
 
@@ -376,7 +376,7 @@ func (w *worker) brokenArchive(s *stream, err error, now time.Time) {
 		}
 	}
 	w.a.alarms.Raise(alarm.DropLog, s.run.scope, 1,
-		fmt.Sprintf("the compressed file of %s cannot be read behind offset %d: %v; what follows there is lost", s.path, s.pos, err), nil)
+		fmt.Sprintf("the compressed file of %s cannot be read behind offset %d: %v; what follows there is lost", s.rec.Path, s.pos, err), nil)
 	s.lose(s.pos, ledger.FileDamaged, 0, 0)
 	s.freeze(delivery.ReasonDeleted)
 }

@@ -39,7 +39,7 @@ func (a *Agent) isCopy(run *pipelineRun, path, where string, ended bool) (known 
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()
 		mine := s.called(path)
-		k, at, frozen, begins := s.known(), s.path, s.frozen, false
+		k, at, frozen, begins := s.known(), s.rec.Path, s.frozen, false
 		if mine && s.rec.Compressed == "" {
 			begins = s.begins(&facts)
 		}
@@ -340,7 +340,7 @@ const (
 func (sh *shadow) compare() likeness {
 	s := sh.of
 	s.mu.Lock()
-	path, k, over := s.path, s.known(), s.done || s.frozen || s.lanes != nil && s.stopped()
+	path, k, over := s.rec.Path, s.known(), s.done || s.frozen || s.lanes != nil && s.stopped()
 	s.mu.Unlock()
 	if over {
 		return apart
@@ -380,8 +380,8 @@ func (sh *shadow) compareWith(path string, k *read.Known, f *os.File, mine *read
 		s.mu.Lock()
 		h, ok := mine.Head(k.HeadLen)
 		isCopy := ok && h == k.Head || s.begins(mine)
-		if isCopy && s.copy == nil { // its name may say nothing to the stream, which has several
-			s.copy = &copied{path: sh.path, id: sh.id, same: sh.same}
+		if isCopy && s.copy() == nil { // its name may say nothing to the stream, which has several
+			s.set().copy = &copied{path: sh.path, id: sh.id, same: sh.same}
 		}
 		s.mu.Unlock()
 		if isCopy {
@@ -405,8 +405,8 @@ func (sh *shadow) compareWith(path string, k *read.Known, f *os.File, mine *read
 	}
 	sh.same = n
 	s.mu.Lock()
-	if n > 0 && (s.copy == nil || n >= s.copy.same) { // an empty file begins as any other
-		s.copy = &copied{path: sh.path, id: sh.id, same: sh.same}
+	if c := s.copy(); n > 0 && (c == nil || n >= c.same) { // an empty file begins as any other
+		s.set().copy = &copied{path: sh.path, id: sh.id, same: sh.same}
 	}
 	s.mu.Unlock()
 	return alike, true
@@ -431,11 +431,13 @@ type copied struct {
 // that was truncated, as copytruncate does, and says whether there is one.
 func (s *stream) adopt() bool {
 	k := s.known()
-	if s.run.input.Once || k.HeadLen == 0 && s.copy == nil {
+	c := s.copy()
+	if s.run.input.Once || k.HeadLen == 0 && c == nil {
 		return false
 	}
-	c := s.copy
-	s.copy = nil
+	if c != nil {
+		s.rare.copy = nil
+	}
 	owned := func(id read.Identity) bool { return s.a.files.owned(s.run, id) }
 	for _, name := range s.names() {
 		f, path, err := read.FindCopy(k, name, s.run.input.MaxCheckpointDirSearchDepth, owned)
@@ -456,8 +458,8 @@ func (s *stream) adopt() bool {
 // names returns the paths that the stream's file has and had: whoever copies it calls
 // the copy after one of them.
 func (s *stream) names() []string {
-	list := []string{s.path}
-	for _, path := range append([]string{s.origin()}, s.aliases...) {
+	list := []string{s.rec.Path}
+	for _, path := range append([]string{s.origin()}, s.aliases()...) {
 		if !slices.Contains(list, path) {
 			list = append(list, path)
 		}
@@ -467,7 +469,7 @@ func (s *stream) names() []string {
 
 // called says whether path is one of names.
 func (s *stream) called(path string) bool {
-	return s.path == path || s.rec.Path == path || s.rec.Origin == path || slices.Contains(s.aliases, path)
+	return s.rec.Path == path || s.rec.Origin == path || slices.Contains(s.aliases(), path)
 }
 
 // adoptKnown goes on with a file that was compared with the stream's before.
@@ -576,7 +578,7 @@ func shorter(c *read.Compressed, k *read.Known) (facts read.Facts, ok bool) {
 
 // takeOver makes another file the stream's.
 func (s *stream) takeOver(path string, id read.Identity) bool {
-	old, was := s.rec.Inode, s.path
+	old, was := s.rec.Inode, s.rec.Path
 	if !s.a.files.adopt(s, id, path) {
 		return false // a stream was made for it just now
 	}
@@ -603,11 +605,11 @@ func (s *stream) adoptArchive(k *read.Known) bool {
 
 // useArchive makes a compressed file the one that the stream reads from.
 func (s *stream) useArchive(c *read.Compressed, path string) {
-	s.a.files.drop(s, s.rec.Inode, s.path)
+	s.a.files.drop(s, s.rec.Inode, s.rec.Path)
 	s.closeFile()
 	s.gone, s.sought, s.archived, s.grew = true, true, true, momentOf(s.a.now())
 	s.use(c)
-	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.path, "archive", path)
+	s.a.log.Info("the rest of a rotated file is read from its archive", "path", s.rec.Path, "archive", path)
 }
 
 // short says whether a copy ends where the stream stands or before. What the original

@@ -495,8 +495,9 @@ func TestLikenessOfAShadow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &stream{path: f.path("app.log"), rec: state.Stream{
-				Dev: id.Dev, Inode: id.Inode, Birth: id.Birth, HeadLen: len(c.known), Head: xxhash.Sum64String(c.known),
+			s := &stream{rec: state.Stream{
+				Path: f.path("app.log"),
+				Dev:  id.Dev, Inode: id.Inode, Birth: id.Birth, HeadLen: len(c.known), Head: xxhash.Sum64String(c.known),
 			}}
 			for name, text := range map[string]string{"app.log": c.path, "copy": c.copy} {
 				if err := os.WriteFile(f.path(name), []byte(text), 0o600); err != nil {
@@ -529,7 +530,7 @@ func TestEmptyFilesAreNotTheCopy(t *testing.T) {
 		return func() bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return s.copy != nil && s.copy.path == f.path(name)
+			return s.copy() != nil && s.copy().path == f.path(name)
 		}
 	}
 	f.copyTo("app.log", "app.log.2")

@@ -80,7 +80,7 @@ func (s *stream) miss(why delivery.Reason, bytes uint64) {
 	if why == delivery.ReasonTruncated {
 		kind, what = alarm.LogTruncate, "was truncated or rewritten"
 	}
-	s.a.alarms.Raise(kind, s.run.scope, 1, fmt.Sprintf("%s %s, and %d bytes of it were never read", s.path, what, bytes), nil)
+	s.a.alarms.Raise(kind, s.run.scope, 1, fmt.Sprintf("%s %s, and %d bytes of it were never read", s.rec.Path, what, bytes), nil)
 	s.sure(ledger.Abandoned(why), ledger.Count{Bytes: int64(bytes), Times: 1})
 }
 

@@ -354,7 +354,7 @@ func (r *pipelineRun) basePath(path string) int {
 // file over this moment.
 func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there bool) *stream {
 	s := &stream{
-		a: a, run: run, fresh: true, path: path, limit: unlimited, boundary: unlimited,
+		a: a, run: run, fresh: true, limit: unlimited, boundary: unlimited,
 		rec: state.Stream{
 			ID: delivery.NewStreamID(), Born: a.now().UnixNano(), Pipeline: run.p.Name, Path: path, Dev: id.Dev, Inode: id.Inode, Birth: id.Birth,
 			BaseHash: delivery.TailHash(nil), Seen: a.now().Unix(),
@@ -368,14 +368,14 @@ func (a *Agent) newStream(run *pipelineRun, path string, id read.Identity, there
 		return nil
 	}
 	a.stats.Files.Add(1)
-	a.log.Debug("a stream begins", "stream", s.rec.ID, "path", s.path, "inode", id.Inode, "there", there)
+	a.log.Debug("a stream begins", "stream", s.rec.ID, "path", s.rec.Path, "inode", id.Inode, "there", there)
 	return s
 }
 
 // restore makes the stream of a stored record. Its lanes are made when the
 // file is found.
 func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
-	s := &stream{a: a, run: run, restored: true, proved: rec.HeadLen > 0, path: rec.Path, limit: unlimited, boundary: unlimited, rec: *rec}
+	s := &stream{a: a, run: run, restored: true, proved: rec.HeadLen > 0, limit: unlimited, boundary: unlimited, rec: *rec}
 	s.rec.Pipeline = run.p.Name // one string for all
 	s.birth.Store(rec.Birth)
 	s.high = rec.High

@@ -378,7 +378,7 @@ func TestAFileThatWasRotatedWhileTheAgentWasDownIsFollowed(t *testing.T) {
 			until(t, "the renamed file was read", func() bool {
 				for _, s := range a.files.of(nil) {
 					s.mu.Lock()
-					found := filepath.Base(s.path) == "app.log.1" && s.sought
+					found := filepath.Base(s.rec.Path) == "app.log.1" && s.sought
 					s.mu.Unlock()
 					if found {
 						return true

@@ -51,10 +51,10 @@ func (s *stream) needed() bool {
 			return true
 		}
 	}
-	if s.leads(s.path) {
+	if s.leads(s.rec.Path) {
 		return true
 	}
-	f, _, err := read.Search(s.known(), s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real)
+	f, _, err := read.Search(s.known(), s.rec.Path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real)
 	if err == nil {
 		f.Close()
 	}

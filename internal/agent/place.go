@@ -43,7 +43,7 @@ func (s *stream) renumber(path string, id read.Identity, size, mtime int64) bool
 	if s.done || s.frozen || id.Dev == s.rec.Dev || s.rec.Birth != 0 && id.Birth != 0 && s.rec.Birth != id.Birth {
 		return false
 	}
-	if was, _, _, err := read.Peek(s.path); err == nil && was.Dev == s.rec.Dev && was.Inode == s.rec.Inode {
+	if was, _, _, err := read.Peek(s.rec.Path); err == nil && was.Dev == s.rec.Dev && was.Inode == s.rec.Inode {
 		return false // it is where it was, on a device of its own
 	}
 	if s.rec.Pending { // nothing of it was ever read that could be compared
@@ -94,13 +94,13 @@ func (s *stream) reissue(path string, id read.Identity) bool {
 	if facts.Identity != id || s.a.stable(f) || !read.SameContent(k, &facts) {
 		return false
 	}
-	if was, _, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real); err == nil {
+	if was, _, err := read.Search(k, s.rec.Path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real); err == nil {
 		was.Close()
 		return false
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return false
 	}
-	s.a.files.drop(s, s.rec.Inode, s.path)
+	s.a.files.drop(s, s.rec.Inode, s.rec.Path)
 	s.rec.Dev, s.rec.Inode, s.rec.Birth = id.Dev, id.Inode, id.Birth
 	s.birth.Store(id.Birth)
 	s.closeFile()
@@ -122,14 +122,14 @@ func (s *stream) here(path string, size, mtime int64) (emptied bool) {
 	emptied = size == 0 && s.rec.HeadLen == 0 && s.mtime != mtime && !s.run.input.Once
 	s.mtime = mtime
 	switch {
-	case s.path == path:
-		s.path, s.rec.Path = path, path // the monitor's string, so that there is one of it
-	case !s.gone && s.leads(s.path):
-		if !slices.Contains(s.aliases, path) && len(s.aliases) < maxAliases {
-			s.aliases = append(s.aliases, path)
+	case s.rec.Path == path:
+		s.rec.Path = path // the monitor's string, so that there is one of it
+	case !s.gone && s.leads(s.rec.Path):
+		if !slices.Contains(s.aliases(), path) && len(s.aliases()) < maxAliases {
+			s.set().aliases = append(s.aliases(), path)
 		}
 	default:
-		s.a.files.leave(s, s.path)
+		s.a.files.leave(s, s.rec.Path)
 		s.move(path)
 	}
 	s.gone, s.sought, s.missing = false, false, 0
@@ -177,7 +177,7 @@ func (s *stream) move(path string) {
 	if s.rec.Origin == "" {
 		s.rec.Origin = s.rec.Path
 	}
-	s.path, s.rec.Path = path, path
+	s.rec.Path = path
 }
 
 // left says that the stream's file is not at path any more: it was renamed or
@@ -186,11 +186,13 @@ func (s *stream) move(path string) {
 func (s *stream) left(path string) {
 	s.a.files.leave(s, path)
 	s.mu.Lock()
-	s.aliases = slices.DeleteFunc(s.aliases, func(a string) bool { return a == path })
-	if s.path == path && !s.gone {
-		if i := slices.IndexFunc(s.aliases, s.leads); i >= 0 {
-			s.move(s.aliases[i])
-			s.aliases = slices.Delete(s.aliases, i, i+1)
+	if s.rare != nil {
+		s.rare.aliases = slices.DeleteFunc(s.rare.aliases, func(a string) bool { return a == path })
+	}
+	if s.rec.Path == path && !s.gone {
+		if i := slices.IndexFunc(s.aliases(), s.leads); i >= 0 {
+			s.move(s.rare.aliases[i])
+			s.rare.aliases = slices.Delete(s.rare.aliases, i, i+1)
 		} else {
 			s.gone, s.sought = true, false
 		}
@@ -207,7 +209,7 @@ func (s *stream) tailFrom(size int64) {
 	if size <= tail {
 		return
 	}
-	f, err := read.Open(s.path)
+	f, err := read.Open(s.rec.Path)
 	if err != nil {
 		return // the turn will find out why; nothing was skipped then
 	}
@@ -221,7 +223,7 @@ func (s *stream) tailFrom(size int64) {
 	s.first(ledger.FirstContact, ledger.Count{Bytes: int64(start)})
 	s.a.alarms.Raise(alarm.SkipReadLog, s.run.scope, 1,
 		fmt.Sprintf("%s had %d bytes when it was first seen; by the rule of the first contact (TailSizeKB %d) its first %d bytes are skipped. To collect them, raise TailSizeKB or import the file",
-			s.path, size, s.run.input.TailSizeKB, start), nil)
+			s.rec.Path, size, s.run.input.TailSizeKB, start), nil)
 }
 
 // openFile makes sure that f is the stream's file. It reports whether there is
@@ -236,7 +238,7 @@ func (s *stream) openFile() bool {
 	s.archived, s.unsure = false, false
 	k := s.known()
 	if !s.gone {
-		f, facts, _, err := read.Look(s.path)
+		f, facts, _, err := read.Look(s.rec.Path)
 		if err == nil {
 			switch read.Decide(k, &facts) {
 			case read.Same:
@@ -251,8 +253,8 @@ func (s *stream) openFile() bool {
 			case read.Other:
 				f.Close()
 				s.gone = true
-				s.a.files.leave(s, s.path)
-				s.a.again.add(look{filePath: filePath{s.run, s.path}})
+				s.a.files.leave(s, s.rec.Path)
+				s.a.again.add(look{filePath: filePath{s.run, s.rec.Path}})
 			}
 		} else if !errors.Is(err, os.ErrNotExist) {
 			s.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("%v; the file waits, and is tried again every %v", err, retryRead), nil)
@@ -261,7 +263,7 @@ func (s *stream) openFile() bool {
 			s.gone = true
 		}
 	}
-	f, path, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real)
+	f, path, err := read.Search(k, s.rec.Path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real)
 	if err != nil {
 		switch {
 		case errors.Is(err, read.ErrTruncated):
@@ -272,7 +274,7 @@ func (s *stream) openFile() bool {
 		}
 		return false
 	}
-	if path != s.path {
+	if path != s.rec.Path {
 		s.move(path)
 	}
 	s.sought = true
@@ -294,7 +296,7 @@ func (s *stream) use(f read.File) {
 // resolve notes where the file is behind symbolic links, to find it there when they
 // lead to another one.
 func (s *stream) resolve() {
-	if path, err := read.Resolve(s.path); err == nil && path != s.path {
+	if path, err := read.Resolve(s.rec.Path); err == nil && path != s.rec.Path {
 		s.rec.Real = path
 	}
 }
@@ -311,16 +313,16 @@ func (s *stream) closeFile() {
 // locate finds where the stream's file is now, if it has left its path and the monitor
 // has not seen it yet: copies of it are there too.
 func (s *stream) locate() {
-	if s.rec.Compressed != "" || s.leads(s.path) {
+	if s.rec.Compressed != "" || s.leads(s.rec.Path) {
 		return
 	}
-	f, path, err := read.Search(&read.Known{Identity: s.identity()}, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real)
+	f, path, err := read.Search(&read.Known{Identity: s.identity()}, s.rec.Path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real)
 	if err != nil {
 		return
 	}
 	f.Close()
-	if path != s.path {
-		s.a.files.leave(s, s.path)
+	if path != s.rec.Path {
+		s.a.files.leave(s, s.rec.Path)
 		s.move(path)
 		s.gone = true // the monitor has not told of it
 	}
@@ -332,14 +334,14 @@ func (s *stream) locate() {
 // for the file, from its beginning.
 func (s *stream) truncated() {
 	s.locate()
-	next := look{filePath: filePath{s.run, s.path}, reborn: true, id: s.identity(), origin: s.rec.Origin}
+	next := look{filePath: filePath{s.run, s.rec.Path}, reborn: true, id: s.identity(), origin: s.rec.Origin}
 	unread := uint64(0)
 	if s.seen > s.high { // SizeSeen may be of what came after
 		unread = s.seen - s.high
 	}
 	switch {
 	case s.adopt():
-		s.a.log.Info("a truncated file goes on with the copy that was made of it", "path", next.path, "copy", s.path)
+		s.a.log.Info("a truncated file goes on with the copy that was made of it", "path", next.path, "copy", s.rec.Path)
 	case s.restored && !s.attached():
 		// How much of it the destinations have is not known yet, so neither is
 		// what is lost.
@@ -349,9 +351,9 @@ func (s *stream) truncated() {
 		s.rec.Missed, s.missing = unread, 0 // counted when no copy has appeared for a while
 		s.freeze(delivery.ReasonTruncated)
 		s.closeFile()
-		s.a.files.drop(s, s.rec.Inode, s.path)
+		s.a.files.drop(s, s.rec.Inode, s.rec.Path)
 		if unread == 0 {
-			s.a.alarms.Raise(alarm.LogTruncate, s.run.scope, 1, fmt.Sprintf("%s was truncated or rewritten; it is read again from its beginning (nothing is known to be unread)", s.path), nil)
+			s.a.alarms.Raise(alarm.LogTruncate, s.run.scope, 1, fmt.Sprintf("%s was truncated or rewritten; it is read again from its beginning (nothing is known to be unread)", s.rec.Path), nil)
 		}
 	}
 	s.a.again.add(next)

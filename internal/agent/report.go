@@ -155,7 +155,7 @@ func (s *stream) held() (bytes int64, ok bool) {
 // report says what is known of the stream's file. The caller holds mu.
 func (s *stream) report() status.File {
 	f := status.File{
-		Pipeline: s.run.p.Name, Path: s.path, Stream: hex.EncodeToString(s.rec.ID[:]), Dev: s.rec.Dev, Inode: s.rec.Inode, Birth: s.rec.Birth,
+		Pipeline: s.run.p.Name, Path: s.rec.Path, Stream: hex.EncodeToString(s.rec.ID[:]), Dev: s.rec.Dev, Inode: s.rec.Inode, Birth: s.rec.Birth,
 		Size: int64(max(s.seen, s.rec.SizeSeen, s.pos)), Offset: s.pos, Seen: s.rec.Seen, State: status.FileIdle,
 	}
 	f.Acked = s.acked()

@@ -311,7 +311,7 @@ func (s *stream) stored() {
 	if pending {
 		s.fresh = false
 		if s.touched { // modified, but that could not be followed before
-			s.touched, path = false, s.path
+			s.touched, path = false, s.rec.Path
 		}
 	}
 	s.mu.Unlock()

@@ -192,7 +192,7 @@ func (a *Agent) saveHeld(w *worker) {
 		for time.Now().Before(deadline) {
 			s.mu.Lock()
 			if s.attached() && !s.done && !s.frozen && s.f != nil {
-				s.gone = s.gone || !s.leads(s.path) // the event may not have been heard yet
+				s.gone = s.gone || !s.leads(s.rec.Path) // the event may not have been heard yet
 				w.hold(s, a.now())
 			}
 			more := s.unlinked && s.attached() && !s.frozen && !s.done && s.f != nil

@@ -51,13 +51,10 @@ type stream struct {
 	before *stream   // was at the same path before; its file is read to its end first
 	next   []*stream // wait for this one
 
-	path    string   // where the file is now
-	aliases []string // other paths of the same file: hard and symbolic links
-	mtime   int64    // of the file at the last look, unix nanoseconds; 0: not known
-	blocked moment   // since when not every destination takes packages; never: they do
-	missing moment   // since when it is found nowhere; never: it is there
-	copy    *copied  // a file that began as this one when it was compared last
-	archive string   // where a compressed file with the content of this one was seen; "": nowhere yet
+	mtime   int64  // of the file at the last look, unix nanoseconds; 0: not known
+	blocked moment // since when not every destination takes packages; never: they do
+	missing moment // since when it is found nowhere; never: it is there
+	rare    *rare  // nil: nothing of it
 
 	tries    int32           // of searching for it while unsure
 	failures int32           // of opening or reading, one after another
@@ -84,6 +81,35 @@ type stream struct {
 	done      bool // all is delivered and nothing more comes
 	forgot    bool // it is not to be stored any more
 	finished  bool // a one-time file was read and delivered
+}
+
+// rare is what few streams have.
+type rare struct {
+	aliases []string // other paths of the same file: hard and symbolic links
+	copy    *copied  // a file that began as this one when it was compared last
+	archive string   // where a compressed file with the content of this one was seen; "": nowhere yet
+}
+
+// set returns where to put what few streams have.
+func (s *stream) set() *rare {
+	if s.rare == nil {
+		s.rare = &rare{}
+	}
+	return s.rare
+}
+
+func (s *stream) aliases() []string {
+	if s.rare == nil {
+		return nil
+	}
+	return s.rare.aliases
+}
+
+func (s *stream) copy() *copied {
+	if s.rare == nil {
+		return nil
+	}
+	return s.rare.copy
 }
 
 // way is a stream's lane to one of its destinations.
@@ -336,7 +362,7 @@ func (s *stream) stopped() bool {
 // than the stream that follows for the path, so that after a restart the two
 // are not taken for each other.
 func (s *stream) freeze(why delivery.Reason) {
-	s.a.log.Debug("nothing more of a file is read", "stream", s.rec.ID, "path", s.path, "reason", why, "offset", s.pos, "furthest", s.high)
+	s.a.log.Debug("nothing more of a file is read", "stream", s.rec.ID, "path", s.rec.Path, "reason", why, "offset", s.pos, "furthest", s.high)
 	s.pass()
 	s.frozen, s.lost = true, why
 	s.rec.Ended, s.rec.High = why, s.high
@@ -385,21 +411,21 @@ func (s *stream) ends(f io.ReaderAt, end uint64) bool {
 // folder; nil if it is in neither place. The path may have another file by now.
 func (s *stream) confirmed() read.File {
 	if s.rec.Compressed != "" {
-		if id, _, _, err := read.Peek(s.path); err == nil && id == s.identity() {
-			if c, err := read.OpenCompressed(s.path); err == nil {
+		if id, _, _, err := read.Peek(s.rec.Path); err == nil && id == s.identity() {
+			if c, err := read.OpenCompressed(s.rec.Path); err == nil {
 				return c
 			}
 		}
 		return nil
 	}
 	k := s.known()
-	if f, facts, _, err := read.Look(s.path); err == nil {
+	if f, facts, _, err := read.Look(s.rec.Path); err == nil {
 		if read.Decide(k, &facts) == read.Same {
 			return f
 		}
 		f.Close()
 	}
-	if f, _, err := read.Search(k, s.path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real); err == nil {
+	if f, _, err := read.Search(k, s.rec.Path, s.run.input.MaxCheckpointDirSearchDepth, s.rec.Real); err == nil {
 		return f
 	}
 	if c, _, err := s.findArchive(k); err == nil {
@@ -536,8 +562,8 @@ func (s *stream) end(forget bool) {
 		s.bury()
 		s.a.saver.remove(s.rec.ID)
 	}
-	s.a.files.drop(s, s.rec.Inode, s.path)
-	for _, path := range append(s.aliases, s.path, s.rec.Path, s.rec.Origin) {
+	s.a.files.drop(s, s.rec.Inode, s.rec.Path)
+	for _, path := range append(s.aliases(), s.rec.Path, s.rec.Origin) {
 		s.a.files.forget(s, path)
 	}
 	s.a.files.end(s)

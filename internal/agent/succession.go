@@ -52,7 +52,7 @@ func (a *Agent) arrangeAll() {
 func (a *Agent) arrange(run *pipelineRun) {
 	strangers := 0
 	for _, n := range run.arrivals {
-		base := a.rotatedFrom(run, n.s.path)
+		base := a.rotatedFrom(run, n.s.rec.Path)
 		if n.was == nil && base == "" {
 			// Listing a folder for each of very many new files would take long.
 			limit := maxArrivals
@@ -64,7 +64,7 @@ func (a *Agent) arrange(run *pipelineRun) {
 			}
 		}
 		if base == "" {
-			base = n.s.path
+			base = n.s.rec.Path
 		}
 		n.s.follow(n.was)
 		a.succession(run, base, a.files.at(run, base))

@@ -181,7 +181,7 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 		s.truncated()
 		return false
 	default:
-		w.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("cannot read %s: %v; it is tried again every %v", s.path, err, retryRead), nil)
+		w.a.alarms.Raise(alarm.OpenLogfileFail, s.run.scope, 1, fmt.Sprintf("cannot read %s: %v; it is tried again every %v", s.rec.Path, err, retryRead), nil)
 		s.closeFile()
 		w.retry(s, now)
 		return false
@@ -462,7 +462,7 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 		s.tries++
 		s.pass()
 		w.a.queue.at(s, now.Add(retryRead))
-	case !read.OnDevice(filepath.Dir(s.path), s.rec.Dev):
+	case !read.OnDevice(filepath.Dir(s.rec.Path), s.rec.Dev):
 		// A file system that is not mounted now may come back.
 	case !s.run.input.Once && s.missing == 0:
 		s.missing = momentOf(now)
@@ -470,7 +470,7 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 	case !s.run.input.Once && s.missing.age(now) < goneGrace:
 		w.a.queue.at(s, s.missing.plus(goneGrace))
 	case s.restored && s.seen == 0 && s.adopt(): // it was copied and truncated before it went, while nobody looked
-		w.a.log.Info("the rest of a deleted file is read from the copy that was made of it", "path", s.origin(), "copy", s.path)
+		w.a.log.Info("the rest of a deleted file is read from the copy that was made of it", "path", s.origin(), "copy", s.rec.Path)
 		w.a.queue.add(s)
 	default:
 		s.freeze(delivery.ReasonDeleted)
@@ -514,7 +514,7 @@ func (w *worker) giveUp(s *stream) {
 		if s.lost == delivery.ReasonTruncated {
 			kind, what = alarm.LogTruncate, "was truncated or rewritten"
 		}
-		w.a.alarms.Raise(kind, s.run.scope, 1, fmt.Sprintf("%s %s, and %d bytes of it that %s does not have cannot be read again; they are given up", s.path, what, lost, l.Name()), nil)
+		w.a.alarms.Raise(kind, s.run.scope, 1, fmt.Sprintf("%s %s, and %d bytes of it that %s does not have cannot be read again; they are given up", s.rec.Path, what, lost, l.Name()), nil)
 		l.Put(&send.Package{Range: delivery.Range{
 			Start: l.given.End, End: s.high, StartHash: l.given.Hash,
 			Flags: delivery.Abandoned, Reason: s.lost,
@@ -579,7 +579,7 @@ func (s *stream) prove() bool {
 
 // firstHead learns the head of a file that is not open yet.
 func (s *stream) firstHead() {
-	f, facts, _, err := read.Look(s.path)
+	f, facts, _, err := read.Look(s.rec.Path)
 	if err != nil {
 		return
 	}

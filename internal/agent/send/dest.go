@@ -121,6 +121,7 @@ type Dest struct {
 	parked   []*Lane                   // their owners wait for space
 	asking   []*Lane                   // wait for a resume
 	spilling map[*Lane]struct{}        // have Spill on
+	fenced   map[*Lane]fence           // were fenced, and taken back
 	due      []*Lane                   // have packages that are to be written to the disk buffer now
 	held     int64
 	requests int
@@ -175,7 +176,7 @@ func NewDest(tr Transport, opt Options) *Dest {
 	}
 	d := &Dest{
 		opt: opt, tr: tr, born: opt.Now(), wake: make(chan struct{}, 1), wakeSpill: make(chan struct{}, 1), replayRate: opt.BufferRate,
-		lanes: map[*Lane]struct{}{}, left: map[delivery.LaneID]*Lane{}, spilling: map[*Lane]struct{}{},
+		lanes: map[*Lane]struct{}{}, left: map[delivery.LaneID]*Lane{}, spilling: map[*Lane]struct{}{}, fenced: map[*Lane]fence{},
 	}
 	d.member, d.account = opt.Shared.join(d, opt.Target, opt.Now())
 	return d

@@ -142,14 +142,22 @@ const (
 	contestTime  = time.Hour
 )
 
+// fence is how often a lane was fenced since a time, by Dest.age.
+type fence struct {
+	since time.Duration
+	times int
+}
+
 // contest says whether a fenced lane is to be taken back.
 func (d *Dest) contest(l *Lane) bool {
 	now := d.age(d.opt.Now())
-	if l.fenced == 0 || (now-l.fencedAt).Abs() > contestTime {
-		l.fenced, l.fencedAt = 0, now
+	f, ok := d.fenced[l]
+	if !ok || (now-f.since).Abs() > contestTime {
+		f = fence{since: now}
 	}
-	l.fenced++
-	return l.fenced <= contestTries
+	f.times++
+	d.fenced[l] = f
+	return f.times <= contestTries
 }
 
 // failed reacts to a request that failed as a whole.

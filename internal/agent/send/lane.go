@@ -54,7 +54,6 @@ type Lane struct {
 	queue     []*Package    // those in memory
 	heir      *Lane         // has taken over the packages
 	notBefore time.Duration // after a refusal, by Dest.age; 0: at once
-	fencedAt  time.Duration // since when fenced counts, by Dest.age
 
 	cut      int32  // elements before disk in its array
 	inFlight int32  // packages at the head that are in a request
@@ -63,16 +62,15 @@ type Lane struct {
 	epoch    uint32 // of the packages: one up when all are forgotten
 
 	state  laneState
-	fenced uint8 // how often it was fenced since fencedAt
-	fresh  bool  // of a new stream, so the destination cannot know it
-	claim  bool  // the next range sent must claim its place
-	busy   bool  // has a request in flight
-	spill  bool  // what cannot be sent now goes to the disk buffer
-	must   bool  // the owner cannot wait when that is full
-	local  bool  // the owner goes on while the lane is being asked for
-	due    bool  // in dest.due
-	queued bool  // in dest.ready, replay or delayed
-	parked bool  // in dest.parked
+	fresh  bool // of a new stream, so the destination cannot know it
+	claim  bool // the next range sent must claim its place
+	busy   bool // has a request in flight
+	spill  bool // what cannot be sent now goes to the disk buffer
+	must   bool // the owner cannot wait when that is full
+	local  bool // the owner goes on while the lane is being asked for
+	due    bool // in dest.due
+	queued bool // in dest.ready, replay or delayed
+	parked bool // in dest.parked
 }
 
 // Owner returns the stream that the lane belongs to.
@@ -177,6 +175,7 @@ func (l *Lane) Close() {
 	d.mu.Lock()
 	d.leave(l, &n)
 	delete(d.lanes, l)
+	delete(d.fenced, l)
 	d.unpark(&n)
 	d.mu.Unlock()
 	d.give(&n)

@@ -151,7 +151,8 @@ func (d *Dest) agree(l *Lane, p *delivery.Progress, r *Resumed) {
 // may have written to a lane that was fenced, and what this one has sent ends elsewhere.
 func (l *Lane) holds(end, hash uint64) bool {
 	l.dest.mu.Lock()
-	believe := l.fenced == 0 || l.waiting() == 0
+	_, fenced := l.dest.fenced[l]
+	believe := !fenced || l.waiting() == 0
 	for i := range l.waiting() {
 		if _, e := l.bounds(i); e != end {
 			continue

@@ -37,7 +37,8 @@ func check(r io.ReaderAt, size int64) verdict {
 		v.fault("%v", err)
 		return v
 	}
-	if v.torn = len(im.metas) < 2; !im.headers {
+	// Of two equal ones one has gone over the other, which may have been newer.
+	if v.torn = len(im.metas) < 2 || im.metas[0].txid == im.metas[1].txid; !im.headers {
 		v.fault("the header of a meta page is damaged")
 	}
 	var (

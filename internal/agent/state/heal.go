@@ -101,7 +101,7 @@ func (s *Store) finishRename() error {
 func (s *Store) heal(v *verdict, saved *salvaged) (Opened, error) {
 	o := Opened{
 		Aside: s.aside(), Cause: v.cause(), Salvaged: saved.found, Older: saved.older,
-		Lost: saved.lost, LostRecords: saved.missing, FirstScans: saved.marks, Stepped: saved.stepped,
+		Lost: saved.lost, LostRecords: saved.missing, FirstScans: saved.marks, Stepped: saved.stepped || v.torn,
 		Anew: len(saved.records[inStreams])+len(saved.records[inPipelines]) == 0,
 	}
 	if err := s.replace(saved, &o); err != nil {

@@ -29,6 +29,8 @@ type Stream struct {
 	Pending bool `json:"pending,omitempty"`
 	// Sealed: the file is a copy that ends before what was read of the original.
 	Sealed bool `json:"sealed,omitempty"`
+	// Copy: the file is a copy that was made of the original, and will not grow.
+	Copy bool `json:"copy,omitempty"`
 	// Ended says why nothing more is read: the file was truncated or deleted.
 	// [checkpoint, High) of a lane was read and cannot be read again.
 	Ended delivery.Reason `json:"ended,omitempty"`
@@ -42,8 +44,6 @@ type Stream struct {
 	High uint64 `json:"high,omitempty"`
 	// SizeSeen is the largest size that the file was seen to have, in bytes.
 	SizeSeen uint64 `json:"most,omitempty"`
-	// Copy: the file is a copy that was made of the original, and will not grow.
-	Copy bool `json:"copy,omitempty"`
 	// Marks are some places that were read, by which a copy that ends early is known.
 	Marks []Mark `json:"marks,omitempty"`
 	// Missed is how many bytes nobody has read of a file that was truncated, as long as they
