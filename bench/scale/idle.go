@@ -51,7 +51,7 @@ func makeTree(base string, dirs, perDir int, history bool) ([]string, error) {
 type idleResult struct {
 	quiet, quietCPU    time.Duration // until everything is known, read and closed
 	cpu                float64       // percent of a core
-	rss, private, peak float64       // MB
+	rss, private, peak float64       // MB; of rss, pages that both processes have count once
 	descriptors        int
 	latency            []float64 // seconds
 	other              float64
@@ -84,7 +84,7 @@ func (b *bench) idleRun(tree []string, config, data, out string) (*idleResult, e
 	r.cpu = 100 * (after - r.quietCPU).Seconds() / passed.Seconds()
 	r.other = lab.Others(lab.MachineCPU()-busy-(after-r.quietCPU), passed)
 	for _, pid := range all {
-		rss, err := lab.RSS(pid)
+		rss, err := proportional(pid)
 		if err != nil {
 			return nil, err
 		}
@@ -175,6 +175,23 @@ func descriptors(pids []int) (n int, err error) {
 		n += len(list)
 	}
 	return n, nil
+}
+
+// proportional is the memory that a process has in use, in bytes, with its part of the pages
+// that it shares with others: the agent's two processes are one program.
+func proportional(pid int) (int64, error) {
+	path := "/proc/" + strconv.Itoa(pid) + "/smaps_rollup"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), "\nPss:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0, fmt.Errorf("%s does not tell Pss", path)
+	}
+	n, err := strconv.ParseInt(fields[0], 10, 64)
+	return n << 10, err
 }
 
 // private is the memory of a process in bytes that is not a file's.

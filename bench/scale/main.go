@@ -85,7 +85,7 @@ func (b *bench) run(ctx context.Context, only string) error {
 // idleTable measures many files of which nothing is heard.
 func (b *bench) idleTable() error {
 	fmt.Printf("%d idle files in %d directories; targets: below %.0f%% of a core and %.0f MB, a new line delivered within %.0f s.\n\n", b.dirs*b.perDir, b.dirs, maxCPU, maxRSS, maxLatency)
-	t := lab.NewTable("files", "until quiet, s", "its CPU s", "CPU % of a core, idle", "target", "RSS MB, idle", "target", "of it private", "RSS peak MB", "open descriptors",
+	t := lab.NewTable("files", "until quiet, s", "its CPU s", "CPU % of a core, idle", "target", "memory MB, idle (PSS)", "target", "of it private", "RSS peak MB", "open descriptors",
 		"line to delivery, median ms", "p99", "most", "target", "other load, cores")
 	for _, c := range []struct {
 		name    string

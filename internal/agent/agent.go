@@ -259,6 +259,12 @@ func (a *Agent) load(c *state.Content) {
 			a.restore(run, &c.Streams[i])
 		}
 	}
+	for _, s := range a.files.of(nil) {
+		// The last one at a path is known as that. To remember all would take 9 MB for 100,000.
+		if !s.frozen && a.files.last(s.run, s.origin()) != s {
+			s.run.remember(s.origin(), s, a.now())
+		}
+	}
 }
 
 // Run collects until ctx ends, or until all one-time inputs are done. Then it

@@ -386,7 +386,6 @@ func (a *Agent) restore(run *pipelineRun, rec *state.Stream) *stream {
 		return s
 	}
 	a.files.remember(s, rec.Inode, rec.Path)
-	run.remember(s.origin(), s, a.now())
 	return s
 }
 
