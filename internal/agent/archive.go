@@ -57,6 +57,10 @@ func (a *Agent) archive(run *pipelineRun, e *monitor.Event, id read.Identity, mt
 	if !run.input.Once && (run.firstScan || max(id.Birth, mtime) <= run.since) {
 		return true // it was there before the pipeline: history
 	}
+	if !run.input.Once && !run.listed {
+		run.archives = append(run.archives, *e)
+		return true
+	}
 	if err != nil {
 		// One that cannot be opened, as it was renamed this moment, is not text for that.
 		if !errors.Is(err, read.ErrIncomplete) && !errors.Is(err, fs.ErrNotExist) {

@@ -342,6 +342,9 @@ func (s *stream) takeOver(path string, id read.Identity) bool {
 	s.birth.Store(id.Birth)
 	s.gone, s.sought = true, true
 	s.seen, s.grew = 0, momentOf(s.a.now())
+	if _, size, _, err := read.Peek(path); err == nil { // what was seen may be of what came after the truncation
+		s.rec.SizeSeen = max(s.high, uint64(size))
+	}
 	s.a.saver.dirty(s)
 	return true
 }

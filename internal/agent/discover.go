@@ -399,6 +399,11 @@ func (a *Agent) scanned(run *pipelineRun) {
 		a.saver.scan(run, run.firstStreams)
 		run.firstStreams = nil
 	}
+	run.listed = true
+	for i := range run.archives {
+		a.found(run, &run.archives[i])
+	}
+	run.archives = nil
 	a.arrange(run)
 	for _, s := range a.files.of(run) {
 		s.mu.Lock()

@@ -386,3 +386,24 @@ func TestWhatIsLostIsCountedUnderItsFile(t *testing.T) {
 		t.Errorf("after a restart: %+v", c)
 	}
 }
+
+// A file that has a second name is compressed under its first one while the agent is down: its
+// content is there twice, and is collected once.
+func TestArchiveOfAFileThatIsThereUnderAnotherName(t *testing.T) {
+	f := newFixture(t)
+	f.everything()
+	f.known()
+	f.append("app.log", "old")
+	want := []string{"first", "old"}
+	f.store.await(t, want...)
+	f.stop()
+	f.rename("app.log", "app.log.2")
+	lines := wide("line", 0, 40)
+	f.append("app.log", lines...)
+	f.copyTo("app.log", "second.log")
+	f.rename("app.log", "app.log.1")
+	f.compress("app.log.1", ".gz")
+	f.append("app.log", "new")
+	f.start()
+	f.settled(append(append(want, lines...), "new")...)
+}

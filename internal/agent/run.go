@@ -46,7 +46,9 @@ type pipelineRun struct {
 	gate         *stream
 	arrivals     []arrival
 	firstStreams []*stream
-	complete     atomic.Bool // the scan of this run of the agent is done
+	archives     []monitor.Event // of a start: what they are can be told when all plain files are known
+	listed       bool            // those are
+	complete     atomic.Bool     // the scan of this run of the agent is done
 }
 
 // flusher is a pipeline's way to a destination.

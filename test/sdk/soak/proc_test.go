@@ -97,16 +97,24 @@ func (p *proc) spawn() error {
 	p.groups = append(p.groups, cmd.Process.Pid)
 	p.cmd, p.done, p.killed = cmd, make(chan struct{}), false
 	p.starts++
-	go p.await(cmd, p.done)
+	go p.await(cmd, p.done, time.Now())
 	if p.started != nil {
 		go p.started()
 	}
 	return nil
 }
 
+// earlyTime is within what time from its start SIGTERM may end a program as the system
+// does it, on a busy machine.
+const earlyTime = 2 * time.Second
+
 // await takes note of the end, and starts the program again if it should run.
-func (p *proc) await(cmd *exec.Cmd, done chan struct{}) {
+func (p *proc) await(cmd *exec.Cmd, done chan struct{}, began time.Time) {
 	err := cmd.Wait()
+	early := false // it was told to stop before it could listen to that
+	if st, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && st.Signaled() && st.Signal() == syscall.SIGTERM {
+		early = time.Since(began) < earlyTime
+	}
 	p.mu.Lock()
 	p.cmd = nil
 	again := p.wanted
@@ -116,7 +124,7 @@ func (p *proc) await(cmd *exec.Cmd, done chan struct{}) {
 		} else {
 			p.strange = append(p.strange, fmt.Sprintf("%s ended by itself: %v: %s", p.name, err, p.out.last(3)))
 		}
-	} else if !p.killed && err != nil && !p.faulty() {
+	} else if !p.killed && err != nil && !early && !p.faulty() {
 		p.strange = append(p.strange, fmt.Sprintf("%s did not stop cleanly: %v: %s", p.name, err, p.out.last(3)))
 	}
 	p.mu.Unlock()
