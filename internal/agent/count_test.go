@@ -163,3 +163,40 @@ func (f *fixture) awaitLine(line string) {
 		return ok
 	})
 }
+
+// What is missing of a file that is deleted is told from its size: an archive may be larger than its
+// content, and the original of a copy may have been larger when it was looked at last.
+func TestTheSizeOfArchivesAndCopiesIsThatOfTheirContent(t *testing.T) {
+	f := newFixture(t)
+	f.everything()
+	a := f.known()
+	f.append("small", "x")
+	f.compress("small", ".gz")
+	f.rename("small.gz", "small.log.gz")
+	lines := wide("line", 0, 40)
+	f.append("app.log", lines...)
+	want := append([]string{"first", "x"}, lines...)
+	f.store.await(t, want...)
+	old := f.at(a, "app.log")
+	f.store.change(func() { f.store.down = true })
+	f.copyTo("app.log", "app.log.1")
+	f.truncate("app.log")
+	more := wide("more", 0, 400)
+	f.append("app.log", more...)
+	f.store.change(func() { f.store.down = false })
+	want = append(want, more...)
+	f.store.await(t, want...)
+	seen := func(s *stream, size uint64) func() bool {
+		return func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.pos == size && s.rec.SizeSeen == size
+		}
+	}
+	info, err := os.Stat(f.path("app.log.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the copy has its own size", seen(old, uint64(info.Size())))
+	until(t, "the archive has the size of its content", seen(f.at(a, "small.log.gz"), 2))
+}

@@ -133,7 +133,10 @@ func (s *stream) here(path string, size, mtime int64) (emptied bool) {
 		s.move(path)
 	}
 	s.gone, s.sought, s.missing = false, false, 0
-	s.rec.Seen, s.rec.SizeSeen = mtime/int64(time.Second), max(s.rec.SizeSeen, uint64(size))
+	s.rec.Seen = mtime / int64(time.Second)
+	if s.rec.Compressed == "" || s.rec.SizeSeen == 0 { // else it is of the content
+		s.rec.SizeSeen = max(s.rec.SizeSeen, uint64(size))
+	}
 	if s.run.input.Once && s.limit == unlimited {
 		s.limit = uint64(size)
 	}

@@ -194,6 +194,9 @@ func (w *worker) read(s *stream, now time.Time) (more bool) {
 			s.limit = s.pos // it is shorter now than it was at the start
 		case s.archived:
 			w.endArchive(s)
+		case s.rec.Compressed != "" && s.rec.SizeSeen != s.pos:
+			s.rec.SizeSeen = s.pos // before, it was as it lies on disk
+			w.a.saver.dirty(s)
 		}
 		return false
 	}
