@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"logtail/internal/agent/ledger"
 	"logtail/internal/pipeline"
@@ -198,5 +199,16 @@ func TestTheSizeOfArchivesAndCopiesIsThatOfTheirContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the copy has its own size", seen(old, uint64(info.Size())))
-	until(t, "the archive has the size of its content", seen(f.at(a, "small.log.gz"), 2))
+	archive := f.at(a, "small.log.gz")
+	until(t, "the archive is read", seen(archive, 2))
+	later := time.Now().Add(time.Minute)
+	if err := os.Chtimes(f.path("small.log.gz"), later, later); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is looked at again", func() bool {
+		archive.mu.Lock()
+		defer archive.mu.Unlock()
+		return archive.mtime == later.UnixNano()
+	})
+	until(t, "the archive has the size of its content", seen(archive, 2))
 }
