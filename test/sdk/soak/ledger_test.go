@@ -92,7 +92,8 @@ type verdict struct {
 	bytes              int64
 	lost, doubled      int // lines
 	lostBytes          int64
-	between, betweenIn int // lines that a program wrote between copy and truncate; how many of them arrived
+	between, betweenIn int   // lines that a program wrote between copy and truncate; how many of them arrived
+	betweenLost        int64 // bytes of those that did not
 	unread             map[genID]int64
 	wrong              int
 	disorder           int
@@ -179,6 +180,8 @@ func (l *ledger) judgeLine(v *verdict, g *generation, id lineID, torn int, got *
 		if want, _ = merged(inFile); len(want) == 0 {
 			if v.between++; len(have) > 0 {
 				v.betweenIn++
+			} else {
+				v.betweenLost += int64(end + 1)
 			}
 		}
 	}
