@@ -246,7 +246,7 @@ func (s *stream) adoptKnown(k *read.Known, c *copied) bool {
 		f.Close()
 		return false
 	}
-	if short {
+	if s.rec.Sealed = false; short {
 		s.seal(&facts)
 	}
 	s.use(f)

@@ -147,7 +147,7 @@ func (g *again) buried() []state.Tomb {
 func (a *Agent) reborn(l *look) bool {
 	now, _, _, err := read.Peek(l.path)
 	if err == nil && now == l.id {
-		// Where it does not match, it is looked for among the rotated files, unless it was just renamed.
+		// What is there is looked at as any file is, if it matches or may be a copy by its name.
 		if ok, _ := monitor.Match(l.run.spec(), l.path); ok || a.rotatedFrom(l.run, l.path) != "" {
 			return false
 		}

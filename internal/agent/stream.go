@@ -148,7 +148,7 @@ func readerState(mid bool) []byte {
 func isMid(state []byte) bool { return len(state) > 0 && state[0]&stateMid != 0 }
 
 // snapshot returns what is to be stored of the stream; ok is false if nothing is, as
-// also when it is new, or has a new id, while it is not its turn as a new one.
+// also when it is new while it is not its turn as a new one.
 func (s *stream) snapshot(asNew bool) (rec state.Stream, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -392,6 +392,7 @@ func (s *stream) Holds(end, hash uint64, believe bool) bool {
 	}
 	h, ok := read.HashBefore(f, end)
 	if !ok && s.ends(f, end) {
+		s.rec.Sealed = s.rec.Sealed || s.rec.Copy && !s.compressed() // it is known only now
 		return believe
 	}
 	return ok && h == hash
@@ -403,8 +404,7 @@ func (s *stream) ends(f io.ReaderAt, end uint64) bool {
 	if c, ok := f.(*read.Compressed); ok {
 		return c.Len() >= 0 && uint64(c.Len()) < end
 	}
-	s.rec.Sealed = s.rec.Sealed || s.rec.Copy
-	return s.rec.Sealed
+	return s.rec.Sealed || s.rec.Copy
 }
 
 // confirmed opens the stream's file, at its path or where it went in its

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"iter"
 	"path/filepath"
 	"time"
 
@@ -81,21 +82,25 @@ func (a *Agent) arrange(run *pipelineRun) {
 // rotatedFrom returns the path that a file was rotated from, by its name, if
 // there is or was a stream at that; else "".
 func (a *Agent) rotatedFrom(run *pipelineRun, path string) string {
-	return a.baseOf(path, func(base string) bool { return a.files.last(run, base) != nil })
-}
-
-// baseOf returns the first path that is one for which is says so, and of which rotation makes path; else "".
-func (a *Agent) baseOf(path string, is func(base string) bool) string {
-	dir, name := filepath.Split(path)
-	ext := filepath.Ext(name)
-	for i := 1; i < len(name); i++ {
-		for _, base := range [...]string{name[:i], name[:i] + ext} {
-			if base != name && is(dir+base) && read.Rotated(base, name) {
-				return dir + base
-			}
+	for base := range stems(path) {
+		if a.files.last(run, base) != nil && read.Rotated(filepath.Base(base), filepath.Base(path)) {
+			return base
 		}
 	}
 	return ""
+}
+
+// stems returns the paths of which rotation may make path by adding something to the name.
+func stems(path string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		dir, name := filepath.Split(path)
+		ext := filepath.Ext(name)
+		for i := 1; i < len(name); i++ {
+			if !yield(dir+name[:i]) || name[:i]+ext != name && !yield(dir+name[:i]+ext) {
+				return
+			}
+		}
+	}
 }
 
 // meetBase looks first at the file that the one at path was rotated or copied from, by its
@@ -105,18 +110,18 @@ func (a *Agent) meetBase(run *pipelineRun, path string) {
 	if a.rotatedFrom(run, path) != "" {
 		return
 	}
-	base := a.baseOf(path, func(base string) bool {
+	for base := range stems(path) {
 		if !read.Rotated(filepath.Base(base), filepath.Base(path)) {
-			return false
+			continue
 		}
 		id, _, _, err := read.Peek(base)
-		return err == nil && len(a.files.numbered(run, id.Inode)) > 0
-	})
-	if base == "" {
+		if err != nil || len(a.files.numbered(run, id.Inode)) == 0 {
+			continue
+		}
+		if ok, _ := monitor.Match(run.spec(), base); ok {
+			a.found(run, &monitor.Event{Watch: run.p.Name, Kind: monitor.Changed, Path: base})
+		}
 		return
-	}
-	if ok, _ := monitor.Match(run.spec(), base); ok {
-		a.found(run, &monitor.Event{Watch: run.p.Name, Kind: monitor.Changed, Path: base})
 	}
 }
 

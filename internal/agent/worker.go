@@ -467,11 +467,7 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 		w.a.queue.at(s, now.Add(retryRead))
 	case !read.OnDevice(filepath.Dir(s.rec.Path), s.rec.Dev):
 		// A file system that is not mounted now may come back.
-	case !s.run.input.Once && s.missing == 0:
-		s.missing = momentOf(now)
-		w.a.queue.at(s, now.Add(goneGrace))
-	case !s.run.input.Once && s.missing.age(now) < goneGrace:
-		w.a.queue.at(s, s.missing.plus(goneGrace))
+	case !s.run.input.Once && w.mayAppear(s, now):
 	case s.restored && s.seen == 0 && s.adopt(): // it was copied and truncated before it went, while nobody looked
 		w.a.log.Info("the rest of a deleted file is read from the copy that was made of it", "path", s.origin(), "copy", s.rec.Path)
 		w.a.queue.add(s)
@@ -483,17 +479,26 @@ func (w *worker) unreachable(s *stream, now time.Time) {
 	}
 }
 
+// mayAppear says whether what is missed since a while may still be found; if so, it gives
+// the stream a turn at the end of that while.
+func (w *worker) mayAppear(s *stream, now time.Time) bool {
+	if s.missing == 0 {
+		s.missing = momentOf(now)
+	}
+	left := goneGrace - s.missing.age(now)
+	if left > 0 {
+		w.a.queue.at(s, now.Add(left))
+	}
+	return left > 0
+}
+
 // awaitCopy says whether a copy may still appear that has the bytes of a truncated file that
 // nobody has read. After a while they are lost, and counted.
 func (w *worker) awaitCopy(s *stream, now time.Time) bool {
 	if s.rec.Missed == 0 {
 		return false
 	}
-	if s.missing == 0 {
-		s.missing = momentOf(now)
-	}
-	if left := goneGrace - s.missing.age(now); left > 0 {
-		w.a.queue.at(s, now.Add(left))
+	if w.mayAppear(s, now) {
 		return true
 	}
 	unread := s.rec.Missed
