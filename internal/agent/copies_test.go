@@ -261,18 +261,26 @@ func TestCopyOfAFileThatIsGone(t *testing.T) {
 	}
 }
 
+// begun starts the agent, which collects rotated names too if all says so, and returns what it
+// has delivered: app.log has a line.
+func (f *fixture) begun(all bool) (want []string) {
+	f.t.Helper()
+	if all {
+		f.everything()
+	}
+	f.known()
+	f.append("app.log", "old")
+	want = []string{"first", "old"}
+	f.store.await(f.t, want...)
+	return want
+}
+
 // A copy that is empty still when its folder is listed is a copy nevertheless.
 func TestCopyThatIsBegunWhenItIsLookedAt(t *testing.T) {
 	for _, matches := range []bool{false, true} {
 		t.Run(fmt.Sprintf("matches %v", matches), func(t *testing.T) {
 			f := newFixture(t)
-			if matches {
-				f.everything()
-			}
-			f.known()
-			f.append("app.log", "old")
-			want := []string{"first", "old"}
-			f.store.await(t, want...)
+			want := f.begun(matches)
 			f.append("app.log.1") // empty
 			f.rename("app.log", "app.log.2")
 			lines := wide("line", 0, 40)
@@ -296,13 +304,7 @@ func TestArchiveBesideItsFile(t *testing.T) {
 	for _, matches := range []bool{false, true} {
 		t.Run(fmt.Sprintf("matches %v", matches), func(t *testing.T) {
 			f := newFixture(t)
-			if matches {
-				f.everything()
-			}
-			f.known()
-			f.append("app.log", "old")
-			want := []string{"first", "old"}
-			f.store.await(t, want...)
+			want := f.begun(matches)
 			lines := wide("line", 0, 40)
 			f.append("tmp", lines...)
 			f.copyTo("tmp", "tmp.1")
